@@ -1,0 +1,77 @@
+"""
+Every test starts in a clean environment and ends with tracing off.
+
+Owns the folders a test may write to: its database, its home and its rings, of
+which none is the user's own. A test that needs a setting sets it itself.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+__all__: list[str] = []
+
+_SHARED_MEMORY = Path("/dev/shm")
+
+
+@pytest.fixture(scope="session")
+def _folder_for_rings() -> Iterator[Path]:
+    parent = _SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK) else None
+    folder = Path(tempfile.mkdtemp(prefix="agenttrace-tests-", dir=parent))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def _folder_for_homes() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="agenttrace-homes-"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(
+    _folder_for_rings: Path, _folder_for_homes: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
+    """
+    Give the test an environment of its own, and leave nothing running behind it.
+
+    Yields:
+        The folder that stands for the user's home; ``traces.db`` in it is the default database.
+    """
+    for name in [name for name in os.environ if name.startswith("AGENTTRACE")]:
+        monkeypatch.delenv(name)
+    home = Path(tempfile.mkdtemp(dir=_folder_for_homes))
+    rings = Path(tempfile.mkdtemp(dir=_folder_for_rings))
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_DATA_HOME", str(home / "data"))
+    monkeypatch.setenv("AGENTTRACE_DB", str(home / "traces.db"))
+    monkeypatch.setenv("AGENTTRACE_RING_DIR", str(rings))
+    yield home
+    _stop_tracing()
+    shutil.rmtree(rings, ignore_errors=True)
+    shutil.rmtree(home, ignore_errors=True)
+
+
+def _stop_tracing() -> None:
+    """Switch tracing off and close what it opened; does nothing when no test has imported it."""
+    agenttrace = sys.modules.get("agenttrace")
+    if agenttrace is None:
+        return
+    for name in ("disable", "uninstall", "shutdown"):
+        stop = getattr(agenttrace, name, None)
+        if stop is not None:
+            stop()
+    errors = sys.modules.get("agenttrace.errors")
+    if errors is not None:
+        errors.LOSSES.clear()
+    clock = sys.modules.get("agenttrace.clock")
+    if clock is not None:
+        clock.use(None)
