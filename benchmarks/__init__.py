@@ -1,0 +1,1 @@
+"""What recording costs: one question per file, answered by ``python -m benchmarks``."""
