@@ -13,7 +13,7 @@ import importlib
 import sys
 import time
 
-from benchmarks.harness import Line, describe_machine, render_table, write_results
+from benchmarks.harness import Line, describe_machine, render_machine, render_table, write_results
 
 __all__ = ["SHORT", "run"]
 
@@ -41,9 +41,7 @@ def _main() -> None:
     names = parser.parse_args().names or list(SHORT)
     machine = describe_machine()
     lines = run(names)
-    print(
-        f"{machine['processor']}, {machine['cores']} cores, load {machine['load']}, Python {machine['python']}"
-    )
+    print(render_machine(machine))
     print(render_table(lines))
     for path in write_results(lines, machine):
         print(path)

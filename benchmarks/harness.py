@@ -33,6 +33,7 @@ __all__ = [
     "main",
     "median_ratio",
     "quantile",
+    "render_machine",
     "render_markdown",
     "render_table",
     "sample",
@@ -151,9 +152,10 @@ def take_turns(
 
 class Child:
     """
-    A process of its own that does one case on request, so that two recorders never share an interpreter lock.
+    A process of its own that does one case on request, so that no two recorders share an interpreter lock.
 
-    The child runs ``serve`` with a function; each ``ask`` sends a number and returns that function's JSON answer.
+    The child runs ``serve`` with a function; each ``ask`` sends a number and
+    returns that function's JSON answer.
     """
 
     def __init__(self, module: str, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
@@ -230,6 +232,14 @@ def _processor_name() -> str:
     return platform.processor() or platform.machine()
 
 
+def render_machine(machine: Mapping[str, Any]) -> str:
+    """Name the machine in one line, with its load: figures from a busy machine say less."""
+    return (
+        f"{machine['processor']}, {machine['cores']} cores, load {machine['load']}, "
+        f"{machine['system']}, Python {machine['python']}, SQLite {machine['sqlite']}"
+    )
+
+
 def _verdict(line: Line) -> str:
     return {None: "", True: "met", False: "NOT MET"}[line.met]
 
@@ -291,8 +301,5 @@ def write_results(
 
 def main(measure: Callable[[], list[Line]]) -> None:
     """Run one benchmark alone and print its table (``python -m benchmarks.bench_off``)."""
-    machine = describe_machine()
-    print(
-        f"{machine['processor']}, {machine['cores']} cores, load {machine['load']}, Python {machine['python']}"
-    )
+    print(render_machine(describe_machine()))
     print(render_table(measure()))

@@ -27,8 +27,10 @@ from benchmarks.workloads import ARGUMENTS, look_up
 __all__ = ["MODES", "Recorder", "build_recorder"]
 
 MODES = ("bare", "closure", "off", "on", "otel")
-_BURST = 500
-"""Calls in a row before the recorder may catch up; fits the default queue of either."""
+_LONG = 2000
+"""Calls in a row before the recorder may catch up; the most that fits the default queue of either."""
+_SHORT = 500
+"""Few enough that neither recorder's own thread has begun to work."""
 
 
 class Recorder(NamedTuple):
@@ -114,28 +116,32 @@ def build_recorder(mode: str) -> Recorder:
     return Recorder(look_up, _no_scope, _nothing)
 
 
-def _run_bursts(recorder: Recorder, loops: int) -> dict[str, Any]:
+def _run_bursts(recorder: Recorder, loops: int, burst: int = _LONG) -> dict[str, Any]:
     """Call in bursts and let the recorder catch up between them, off the clock."""
     tool = recorder.tool
     wall_ns = thread_ns = cpu_ns = lost = 0
     with recorder.scope():
-        for _ in range(max(1, loops // _BURST)):
+        for _ in range(max(1, loops // burst)):
             began_cpu_ns = time.process_time_ns()
             began_thread_ns = time.thread_time_ns()
             began_ns = time.perf_counter_ns()
-            for _ in range(_BURST):
+            for _ in range(burst):
                 tool(**ARGUMENTS)
             wall_ns += time.perf_counter_ns() - began_ns
             thread_ns += time.thread_time_ns() - began_thread_ns
             lost += recorder.finish()
             cpu_ns += time.process_time_ns() - began_cpu_ns
-    calls = max(1, loops // _BURST) * _BURST
+    calls = max(1, loops // burst) * burst
     return {
         "wall_ns": wall_ns / calls,
         "thread_ns": thread_ns / calls,
         "cpu_ns": cpu_ns / calls,
         "lost": lost,
     }
+
+
+def _run_short(recorder: Recorder, loops: int) -> dict[str, Any]:
+    return _run_bursts(recorder, loops, _SHORT)
 
 
 def _run_steady(recorder: Recorder, loops: int) -> dict[str, Any]:
@@ -158,8 +164,8 @@ def _run_each(recorder: Recorder, loops: int) -> dict[str, Any]:
     clock = time.perf_counter_ns
     each_ns: list[int] = []
     with recorder.scope():
-        for _ in range(max(1, loops // _BURST)):
-            for _ in range(_BURST):
+        for _ in range(max(1, loops // _LONG)):
+            for _ in range(_LONG):
                 began_ns = clock()
                 tool(**ARGUMENTS)
                 each_ns.append(clock() - began_ns)
@@ -167,10 +173,10 @@ def _run_each(recorder: Recorder, loops: int) -> dict[str, Any]:
     return {name: quantile(each_ns, share) for name, share in (("p50", 0.5), ("p99", 0.99), ("p999", 0.999))}
 
 
-_WAYS = {"bursts": _run_bursts, "steady": _run_steady, "each": _run_each}
+_WAYS = {"bursts": _run_bursts, "short": _run_short, "steady": _run_steady, "each": _run_each}
 
 if __name__ == "__main__":
     _recorder = build_recorder(sys.argv[1])
     _way = _WAYS[sys.argv[2]]
-    _way(_recorder, 1000)
+    _way(_recorder, _LONG)
     serve(lambda loops: _way(_recorder, loops))
