@@ -1,0 +1,255 @@
+"""
+One tool call: its start, its end, and what is known between the two.
+
+Invariant: a ``tool_call`` is published before the tool's code runs and is closed
+by exactly one ``tool_result``. Nothing here raises into the program: what fails
+is contained, and the tool runs as if undecorated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+from agenttrace import clock
+from agenttrace.capture.arguments import ArgumentPlan
+from agenttrace.capture.context import CURRENT, PIPE, Operation, enclosing_agent
+from agenttrace.capture.emit import announce_agent, emit, encode_value, object_of
+from agenttrace.capture.failures import emit_returned_failure, record_failure, status_of
+from agenttrace.encode import codec
+from agenttrace.errors import contain
+
+__all__ = ["ToolTracer", "close_call", "end_in_child", "number_attempt", "open_call"]
+
+_FAILED_LIMIT_COUNT = 64
+_OUTPUT_NOT_KEPT = b'{"$agenttrace":"redacted","rule":"capture_result"}'
+_ARGUMENTS_NOT_KEPT = b'{"$agenttrace":"redacted","rule":"capture_arguments"}'
+
+
+def number_attempt(parent: Operation, call: Operation) -> dict[str, Any] | None:
+    """
+    Tell whether *call* repeats one that just failed, and number it.
+
+    A call is an attempt again when the same operation makes it with equal name and
+    arguments after its error, with no other call of its own begun in between.
+
+    Returns:
+        The columns ``attempt`` and ``retry_of``, or None for a first attempt.
+    """
+    failed = parent.failed_calls
+    if not failed:
+        return None
+    known = failed.get((call.name, call.payload))
+    if known is None:
+        if parent.live_calls == 0:
+            failed.clear()
+        return None
+    call.retry_of, call.attempt = known[0], known[1] + 1
+    return {"attempt": call.attempt, "retry_of": call.retry_of}
+
+
+def _note_outcome(call: Operation, failed: bool) -> None:
+    """Remember a failed call at its parent, or forget it once it went well."""
+    parent = call.parent
+    if parent is None:
+        return
+    parent.live_calls -= 1
+    if failed:
+        if parent.failed_calls is None:
+            parent.failed_calls = {}
+        elif len(parent.failed_calls) >= _FAILED_LIMIT_COUNT:
+            parent.failed_calls.clear()
+        first = call.retry_of or call.span_id
+        parent.failed_calls[(call.name, call.payload)] = (first, call.attempt or 1)
+    elif parent.failed_calls:
+        parent.failed_calls.pop((call.name, call.payload), None)
+
+
+def open_call(name: str, arguments: bytes, call_id: str | None = None) -> Operation:
+    """Publish a ``tool_call`` under the current operation and give the call; CURRENT is not set."""
+    parent = enclosing_agent(announce_agent)
+    agent = parent.agent
+    call = Operation("tool", name, parent.conversation_id, agent, parent)
+    call.payload = arguments
+    call.call_id = call_id
+    extra = number_attempt(parent, call) if parent.failed_calls else None
+    parent.live_calls += 1
+    header = [
+        "tool_call",
+        call.started_ns,
+        parent.conversation_id,
+        agent.agent_id,  # type: ignore[union-attr]
+        agent.name,  # type: ignore[union-attr]
+        agent.parent_agent_id,  # type: ignore[union-attr]
+        call.span_id,
+        parent.span_id,
+        name,
+        None,
+        None,
+        call_id,
+        None,
+        None,
+        extra,
+    ]
+    PIPE.publish(codec.encode_header(header) + b'\n{"arguments":' + arguments + b"}")
+    call.recorded = True
+    return call
+
+
+def close_call(
+    call: Operation,
+    status: str,
+    payload: bytes,
+    *,
+    error_id: str | None = None,
+    error_type: str | None = None,
+) -> None:
+    """Publish the ``tool_result`` of *call*; in a forked child only a ``note``."""
+    _note_outcome(call, status == "error")
+    if not call.recorded:
+        return
+    if call.epoch != PIPE.epoch:
+        end_in_child(call)
+        return
+    agent = call.agent
+    assert agent is not None, "a call has an agent"
+    parent = call.parent
+    now_ns = clock.now_ns()
+    header = [
+        "tool_result",
+        now_ns,
+        call.conversation_id,
+        agent.agent_id,
+        agent.name,
+        agent.parent_agent_id,
+        call.span_id,
+        None if parent is None else parent.span_id,
+        call.name,
+        status,
+        (now_ns - call.started_ns) / 1_000_000,
+        call.call_id,
+        error_id,
+        error_type,
+        None if call.attempt is None else {"attempt": call.attempt, "retry_of": call.retry_of},
+    ]
+    if agent.closed:
+        payload = payload[:-1] + b',"late":true}'
+    PIPE.publish(codec.encode_header(header) + b"\n" + payload)
+
+
+def end_in_child(operation: Operation) -> None:
+    """Note that an operation opened before a fork ended here too; its own process ends it."""
+    agent = operation.agent
+    if agent is not None:
+        text = f"{operation.kind} {operation.name} of the parent process ended in a forked child"
+        emit("note", agent, object_of(level=b'"info"', text=encode_value(text)), span_id=operation.span_id)
+
+
+class ToolTracer:
+    """What ``traced_tool`` does around the calls of one function."""
+
+    __slots__ = ("_capture_result", "_is_error", "_limit_bytes", "_plan", "name")
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        name: str,
+        *,
+        capture_arguments: bool | Collection[str],
+        capture_result: bool,
+        redact: Collection[str],
+        max_payload_bytes: int | None,
+        is_error: Callable[[Any], Any] | None,
+    ) -> None:
+        self.name = name
+        self._plan: ArgumentPlan | None = None
+        if capture_arguments is not False:
+            kept = None if capture_arguments is True else capture_arguments
+            self._plan = ArgumentPlan(function, kept=kept, dropped=redact)
+        self._capture_result = capture_result
+        self._limit_bytes = max_payload_bytes
+        self._is_error = is_error
+
+    def begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Operation | None:
+        """Open the call, or join the tool scope that waits for it; None when that failed."""
+        try:
+            limit_bytes = self._limit_bytes or PIPE.limit_bytes
+            plan = self._plan
+            arguments = _ARGUMENTS_NOT_KEPT if plan is None else plan.encode(args, kwargs, limit_bytes)
+            scope = CURRENT.get()
+            if scope is not None and scope.merges and scope.name == self.name:
+                return _join_scope(scope, arguments)
+            return open_call(self.name, arguments)
+        except Exception as exc:
+            contain("capture.tool_call", exc)
+            return None
+
+    def finish(self, call: Operation, value: Any, extra: bytes = b"") -> None:
+        """Close the call with what it returned; *extra* are further members of the payload."""
+        try:
+            if self._capture_result:
+                output = codec.encode(value, self._limit_bytes or PIPE.limit_bytes)
+            else:
+                output = _OUTPUT_NOT_KEPT
+            failed = self._is_error is not None and bool(self._is_error(value))
+            error_id = error_type = None
+            if failed and call.agent is not None:
+                error_id = emit_returned_failure(_row_owner(call), call.agent, value, "is_error")
+                error_type = "ReturnedFailure"
+            if call.kind == "joined":
+                _leave_scope(call, output, failed, error_id)
+                return
+            is_error = b"true" if failed else b"false"
+            close_call(
+                call,
+                "error" if failed else "ok",
+                b'{"is_error":' + is_error + b',"output":' + output + extra + b"}",
+                error_id=error_id,
+                error_type=error_type,
+            )
+        except Exception as exc:
+            contain("capture.tool_result", exc)
+
+    def fail(self, call: Operation, exc: BaseException, extra: bytes = b"") -> None:
+        """Close the call that *exc* leaves, and write the failure's row if it has none."""
+        try:
+            status = status_of(exc)
+            error_id = None
+            if status == "error" and call.agent is not None:
+                error_id = record_failure(_row_owner(call), exc, call.agent)
+            if call.kind == "joined":
+                _leave_scope(call, None, True, error_id)
+                return
+            is_error = b"true" if status == "error" else b"false"
+            close_call(
+                call,
+                status,
+                b'{"is_error":' + is_error + b',"output":null' + extra + b"}",
+                error_id=error_id,
+                error_type=None if status == "stopped_early" else type(exc).__name__,
+            )
+        except Exception as failure:
+            contain("capture.tool_error", failure)
+
+
+def _join_scope(scope: Operation, arguments: bytes) -> Operation:
+    """Make the traced tool that runs directly inside ``tool_scope`` the scope's own call."""
+    scope.merges = False
+    joined = Operation("joined", scope.name, scope.conversation_id, scope.agent, scope)
+    joined.span_id = scope.span_id
+    if not scope.payload:
+        scope.joined_arguments = arguments
+    return joined
+
+
+def _row_owner(call: Operation) -> Operation:
+    """Give the operation whose rows tell of *call*: the tool scope, for a call joined to one."""
+    return call.parent if call.kind == "joined" and call.parent is not None else call
+
+
+def _leave_scope(joined: Operation, output: bytes | None, failed: bool, error_id: str | None) -> None:
+    scope = joined.parent
+    if scope is not None:
+        scope.joined_output = output
+        scope.joined_failed = failed
+        scope.error_id = error_id

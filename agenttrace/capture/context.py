@@ -1,0 +1,248 @@
+"""
+Where the program stands: the current operation, kept in one context variable.
+
+Owns the switch that every traced function asks, the pipe that events leave
+through, and the identities of conversations and agents. Invariant: an operation
+knows its parent and its agent for life, so that a call which ends late, in
+another task or another thread, still belongs to the agent that began it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
+from agenttrace import clock
+from agenttrace.errors import count_loss
+from agenttrace.events import new_id
+
+__all__ = [
+    "CURRENT",
+    "PIPE",
+    "SWITCH",
+    "Agent",
+    "Operation",
+    "Scope",
+    "agent_id_for",
+    "current",
+    "enclosing_agent",
+    "implicit_roots",
+    "new_conversation_id",
+    "new_span_id",
+]
+
+SWITCH: list[bool] = []
+"""Empty while tracing is off. wrapt asks its truth value in C, at each call."""
+
+
+def _discard(body: bytes) -> None:
+    """Stand in until a recorder is connected."""
+
+
+def _undecided() -> None:
+    """Stand in until the runtime is loaded."""
+
+
+class Pipe:
+    """Connect capture to whatever records; ``runtime`` and ``testing`` set its fields."""
+
+    __slots__ = ("decide", "epoch", "limit_bytes", "publish", "span_numbers", "span_prefix")
+
+    def __init__(self) -> None:
+        self.publish: Callable[[bytes], Any] = _discard
+        """Takes one frame body; returns once the event is safe from a kill."""
+        self.decide: Callable[[], None] = _undecided
+        """Called as an outermost scope opens, to read settings that came late."""
+        self.limit_bytes = 262_144
+        """How long one payload may be when it leaves the caller's thread."""
+        self.epoch = 0
+        """Which process this is, counted through forks: 0 the first, 1 its child."""
+        self.span_prefix = new_id(8)
+        self.span_numbers: Iterator[int] = itertools.count(1)
+
+    def renew_identity(self, span_prefix: str) -> None:
+        """Begin the span ids of another process (after a fork) with *span_prefix*, 8 hex digits."""
+        self.span_prefix = span_prefix
+        self.span_numbers = itertools.count(1)
+        self.epoch += 1
+
+
+PIPE = Pipe()
+
+
+class Agent:
+    """One run of an agent: what its events carry, and what is counted for it."""
+
+    __slots__ = (
+        "agent_id",
+        "closed",
+        "conversation_id",
+        "model",
+        "name",
+        "parent_agent_id",
+        "provider",
+        "turns",
+    )
+
+    def __init__(
+        self, conversation_id: str, agent_id: str, name: str, parent_agent_id: str | None
+    ) -> None:
+        self.conversation_id = conversation_id
+        self.agent_id = agent_id
+        self.name = name
+        self.parent_agent_id = parent_agent_id
+        self.model: str | None = None
+        self.provider: str | None = None
+        self.turns = 0
+        self.closed = False
+
+
+class Operation:
+    """Something that starts and ends: an agent run, a tool call, a model turn, or a conversation."""
+
+    # No __slots__: most fields keep the default of the class, so that a call sets only eight.
+    recorded = False
+    """Its start was published; without that, no end is."""
+    merges = False
+    """A tool scope that the next traced tool of its name belongs to."""
+    call_id: str | None = None
+    error_id: str | None = None
+    """Of a failure that left the traced tool merged into this scope."""
+    payload: bytes = b""
+    """The arguments as bytes, kept while the call runs to know a repeated call."""
+    attempt: int | None = None
+    retry_of: str | None = None
+    failed_calls: dict[tuple[str, bytes], tuple[str, int]] | None = None
+    """Calls right inside that failed last: (name, payload) to (first span, attempt)."""
+    live_calls = 0
+    """Calls right inside that run now; a lost update only blurs retry numbers."""
+    joined_arguments: bytes | None = None
+    """Of the traced tool that joined this tool scope, where the scope was given none."""
+    joined_output: bytes | None = None
+    joined_failed = False
+    implicit: Operation | None = None
+    """The agent ``main`` of a conversation scope without an agent."""
+
+    def __init__(
+        self, kind: str, name: str, conversation_id: str, agent: Agent | None, parent: Operation | None
+    ) -> None:
+        self.kind = kind
+        self.name = name
+        self.conversation_id = conversation_id
+        self.agent = agent
+        self.parent = parent
+        self.span_id = f"{PIPE.span_prefix}{next(PIPE.span_numbers):08x}"
+        self.started_ns = clock.now_ns()
+        self.epoch = PIPE.epoch
+
+    @property
+    def parent_span_id(self) -> str | None:
+        """The span it runs in; None at a root, also below a conversation scope."""
+        parent = self.parent
+        return None if parent is None or parent.kind == "conversation" else parent.span_id
+
+    def span_chain(self, limit_count: int = 64) -> tuple[str, ...]:
+        """Give the span ids from this operation outwards, itself first."""
+        spans = []
+        operation: Operation | None = self
+        while operation is not None and len(spans) < limit_count:
+            spans.append(operation.span_id)
+            operation = operation.parent
+        return tuple(spans)
+
+
+class Scope(NamedTuple):
+    """Where the calling code stands: ids to log, or to hand to another process."""
+
+    conversation_id: str
+    agent_id: str | None
+    agent_name: str | None
+    parent_agent_id: str | None
+    span_id: str
+
+
+CURRENT: ContextVar[Operation | None] = ContextVar("agenttrace_operation", default=None)
+
+implicit_roots: dict[int, Operation] = {}
+"""The root agent ``main`` of each process epoch, for tools outside any scope."""
+
+scopes_opened = False
+"""Whether this process ever opened a scope; then a thread without one has lost it."""
+
+
+def new_span_id() -> str:
+    """Give the next span id: 8 hex of the process, 8 hex of a counter."""
+    return f"{PIPE.span_prefix}{next(PIPE.span_numbers):08x}"
+
+
+def new_conversation_id() -> str:
+    """Give a new conversation id: 16 random hex digits."""
+    return new_id(16)
+
+
+_NOT_IN_SLUG = re.compile(r"[^a-z0-9]+")
+
+
+def agent_id_for(name: str) -> str:
+    """Give a new agent id: the slug of *name*, a hyphen, 6 hex. No letters give ``agent-…``."""
+    slug = _NOT_IN_SLUG.sub("-", name[:64].lower()).strip("-")
+    return f"{slug or 'agent'}-{new_id(6)}"
+
+
+def current() -> Scope | None:
+    """
+    Tell where the calling code stands; None outside any scope.
+
+    ``agent_id`` is None inside a ``conversation_scope`` that holds no agent.
+    """
+    operation = CURRENT.get()
+    if operation is None:
+        return None
+    agent = operation.agent
+    if agent is None:
+        return Scope(operation.conversation_id, None, None, None, operation.span_id)
+    return Scope(
+        operation.conversation_id, agent.agent_id, agent.name, agent.parent_agent_id, operation.span_id
+    )
+
+
+def enclosing_agent(announce: Callable[[Operation], None]) -> Operation:
+    """
+    Give the operation that a new call stands in; it always has an agent.
+
+    Args:
+        announce: Publishes the start of an agent ``main`` that had to be made.
+    """
+    operation = CURRENT.get()
+    if operation is not None:
+        if operation.agent is not None:
+            return operation
+        if operation.implicit is None:
+            made = _main_agent(operation.conversation_id, operation)
+            operation.implicit = made
+            announce(made)
+        return operation.implicit
+    root = implicit_roots.get(PIPE.epoch)
+    if root is None:
+        made = _main_agent(new_conversation_id(), None)
+        root = implicit_roots.setdefault(PIPE.epoch, made)
+        if root is made:
+            announce(made)
+    if scopes_opened and threading.current_thread() is not threading.main_thread():
+        count_loss("lost_parent")
+    return root
+
+
+def _main_agent(conversation_id: str, parent: Operation | None) -> Operation:
+    agent = Agent(conversation_id, agent_id_for("main"), "main", None)
+    return Operation("agent", "main", conversation_id, agent, parent)
+
+
+def note_scope_opened() -> None:
+    """Remember that this program uses scopes."""
+    global scopes_opened
+    scopes_opened = True

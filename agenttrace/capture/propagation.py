@@ -1,0 +1,140 @@
+"""
+Carry the scope to where contextvars do not: a callback, a thread, another process.
+
+Invariant: what is carried is ids only; a carrier that cannot be read leaves the
+program where it stands.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import re
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl, urlencode
+
+from agenttrace.capture.context import CURRENT, Agent, Operation
+from agenttrace.errors import contained
+
+__all__ = ["bind", "extract", "inject", "run_in_scope"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_TRACEPARENT = re.compile(r"^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
+_FIELDS = ("conversation_id", "agent_id", "agent_name", "parent_agent_id", "span_id")
+
+
+def run_in_scope(scope: Operation | None, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    """Call *function* with *scope* as the current operation, and put the former one back."""
+    previous = CURRENT.get()
+    CURRENT.set(scope)
+    try:
+        return function(*args, **kwargs)
+    finally:
+        CURRENT.set(previous)
+
+
+def bind(fn: F) -> F:
+    """
+    Give a callable that runs *fn* in the scope of this moment, in whatever thread or task.
+
+    A coroutine function stays one.
+    """
+    scope = CURRENT.get()
+    if inspect.iscoroutinefunction(fn):
+
+        @functools.wraps(fn)
+        async def run_async(*args: Any, **kwargs: Any) -> Any:
+            previous = CURRENT.get()
+            CURRENT.set(scope)
+            try:
+                return await fn(*args, **kwargs)
+            finally:
+                CURRENT.set(previous)
+
+        return run_async  # type: ignore[return-value]
+
+    @functools.wraps(fn)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return run_in_scope(scope, fn, *args, **kwargs)
+
+    return run  # type: ignore[return-value]
+
+
+def inject(carrier: MutableMapping[str, str] | None = None) -> dict[str, str]:
+    """
+    Write the current scope into *carrier* (HTTP headers, say): ``traceparent`` and ``agenttrace``.
+
+    Returns:
+        The headers alone, as a dict; empty outside any scope.
+    """
+    headers: dict[str, str] = {}
+    with contained("capture.inject"):
+        operation = CURRENT.get()
+        if operation is not None:
+            trace_id = hashlib.sha256(operation.conversation_id.encode("utf-8", "replace")).hexdigest()[:32]
+            headers["traceparent"] = f"00-{trace_id}-{operation.span_id}-01"
+            headers["agenttrace"] = urlencode(_ids_of(operation), errors="replace")
+    if carrier is not None:
+        carrier.update(headers)
+    return headers
+
+
+def _ids_of(operation: Operation) -> dict[str, str]:
+    ids = {"conversation_id": operation.conversation_id, "span_id": operation.span_id}
+    agent = operation.agent
+    if agent is not None:
+        ids.update(agent_id=agent.agent_id, agent_name=agent.name)
+        if agent.parent_agent_id is not None:
+            ids["parent_agent_id"] = agent.parent_agent_id
+    return ids
+
+
+@contextmanager
+def extract(carrier: Mapping[str, str]) -> Iterator[None]:
+    """
+    Make the block part of the scope that ``inject`` wrote into *carrier*.
+
+    Header names are compared without case. A carrier with none, or with rubbish, changes nothing.
+    """
+    operation = None
+    with contained("capture.extract"):
+        operation = _operation_from(carrier)
+    if operation is None:
+        yield
+        return
+    previous = CURRENT.get()
+    CURRENT.set(operation)
+    try:
+        yield
+    finally:
+        if CURRENT.get() is operation:
+            CURRENT.set(previous)
+
+
+def _operation_from(carrier: Mapping[str, str]) -> Operation | None:
+    headers = {str(name).lower(): value for name, value in carrier.items()}
+    ids = dict(parse_qsl(str(headers.get("agenttrace", ""))[:4096]))
+    ids = {name: ids[name][:512] for name in _FIELDS if name in ids}
+    traceparent = _TRACEPARENT.match(str(headers.get("traceparent", "")))
+    if "conversation_id" not in ids:
+        if traceparent is None:
+            return None
+        ids = {"conversation_id": traceparent.group(1), "span_id": traceparent.group(2)}
+    agent = None
+    if "agent_id" in ids:
+        agent = Agent(
+            ids["conversation_id"],
+            ids["agent_id"],
+            ids.get("agent_name", ids["agent_id"]),
+            ids.get("parent_agent_id"),
+        )
+    kind = "conversation" if agent is None else "agent"
+    operation = Operation(kind, "", ids["conversation_id"], agent, None)
+    span_id = ids.get("span_id", "")
+    if re.fullmatch(r"[0-9a-f]{16}", span_id):
+        operation.span_id = span_id
+    return operation
