@@ -55,6 +55,7 @@ def clean_environment(
     monkeypatch.setenv("AGENTTRACE_DB", str(home / "traces.db"))
     monkeypatch.setenv("AGENTTRACE_RING_DIR", str(rings))
     yield home
+    monkeypatch.delenv("AGENTTRACE", raising=False)
     _stop_tracing()
     shutil.rmtree(rings, ignore_errors=True)
     shutil.rmtree(home, ignore_errors=True)
@@ -69,6 +70,13 @@ def _stop_tracing() -> None:
         stop = getattr(agenttrace, name, None)
         if stop is not None:
             stop()
+    runtime = sys.modules.get("agenttrace.runtime")
+    if runtime is not None:
+        # What one test was told about settings is not known to the next.
+        with runtime._state.lock:
+            runtime._state.given = {}
+            runtime._state.settings = None
+        runtime.start_from_environment()
     errors = sys.modules.get("agenttrace.errors")
     if errors is not None:
         errors.LOSSES.clear()
