@@ -18,7 +18,7 @@ from typing import Any
 
 from agenttrace.errors import ConfigError
 
-__all__ = ["MEMORY", "Settings", "default_database", "env_switch", "load", "split_names"]
+__all__ = ["MEMORY", "Settings", "default_database", "env_switch", "load", "split_names", "user_database"]
 
 MEMORY = ":memory:"
 
@@ -118,7 +118,7 @@ def load(given: Mapping[str, Any], environment: Mapping[str, str] | None = None)
         for name, value in values.items():
             settings = replace(settings, **{name: _check(name, value, origin)})
     if not settings.database:
-        settings = replace(settings, database=_default_path())
+        settings = replace(settings, database=user_database())
     return settings
 
 
@@ -127,7 +127,8 @@ def default_database() -> str:
     return load({}).database
 
 
-def _default_path() -> str:
+def user_database() -> str:
+    """Give the place of the database where nothing else is set: the user's data folder."""
     import platformdirs  # late: only when no database is named
 
     return str(Path(platformdirs.user_data_dir("agenttrace", appauthor=False)) / "traces.db")
@@ -191,7 +192,8 @@ def _read_project(text: str, folder: Path) -> dict[str, Any]:
     for name, value in table.items():
         if name not in _PROJECT_KEYS:
             allowed = ", ".join(sorted(_PROJECT_KEYS))
-            raise ConfigError(f"{folder / 'pyproject.toml'}: [tool.agenttrace] has no {name!r}; allowed: {allowed}")
+            where = f"{folder / 'pyproject.toml'}: [tool.agenttrace]"
+            raise ConfigError(f"{where} has no {name!r}; allowed: {allowed}")
         values[name] = _inside(folder, value) if name == "database" else value
     return values
 
@@ -200,10 +202,10 @@ def _inside(folder: Path, database: Any) -> str:
     """Resolve the project's database, which may only be a relative path inside its folder."""
     where = f"{folder / 'pyproject.toml'}: [tool.agenttrace] database = {database!r}"
     if not isinstance(database, str) or "://" in database or Path(database).is_absolute():
-        raise ConfigError(f"{where}: only a relative path inside the project is allowed; use AGENTTRACE_DB instead")
+        raise ConfigError(f"{where}: allowed is a relative path inside the project; AGENTTRACE_DB takes any")
     path = (folder / database).resolve()
     if not path.is_relative_to(folder.resolve()):
-        raise ConfigError(f"{where}: the path leaves the project's folder; use AGENTTRACE_DB instead")
+        raise ConfigError(f"{where}: the path leaves the project's folder; AGENTTRACE_DB takes any")
     return str(path)
 
 

@@ -124,7 +124,9 @@ class AgentScope:
     def _agent(self) -> Agent:
         agent = None if self._operation is None else self._operation.agent
         if agent is None:
-            raise RuntimeError("an agent scope has ids once it is entered: use `with agent_scope(...) as agent:`")
+            raise RuntimeError(
+                "an agent scope has ids once it is entered: use `with agent_scope(...) as agent:`"
+            )
         return agent
 
     def __enter__(self) -> AgentScope:
@@ -268,7 +270,7 @@ def select_model(
 def emit_custom(kind: str, agent: Agent, payload: Any, operation: Operation) -> None:
     """Publish an event of the open vocabulary; a payload that is no object goes under ``value``."""
     if not _is_kind(kind):
-        raise ValueError(f"kind {kind!r:.60}: an event kind is a word like `budget.warning`: [a-z][a-z0-9_.]*")
+        raise ValueError(f"{kind!r:.60} is no event kind: those match [a-z][a-z0-9_.]*, `budget.warning` say")
     encoded = b"{}" if payload is None else encode_value(payload)
     if not encoded.startswith(b"{"):
         encoded = b'{"value":' + encoded + b"}"

@@ -147,7 +147,7 @@ class Operation:
 
     def span_chain(self, limit_count: int = 64) -> tuple[str, ...]:
         """Give the span ids from this operation outwards, itself first."""
-        spans = []
+        spans: list[str] = []
         operation: Operation | None = self
         while operation is not None and len(spans) < limit_count:
             spans.append(operation.span_id)

@@ -31,7 +31,7 @@ _HINT = (
 )
 
 
-class TracedFunction(wrapt.FunctionWrapper):  # type: ignore[misc]
+class TracedFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
     """A callable with tracing around it; in all else it is the wrapped one."""
 
     def __init__(self, wrapped: Any, wrapper: Wrapper, rebuild: Callable[[Any], Any], enabled: Any) -> None:

@@ -34,7 +34,8 @@ _FRAMES_LIMIT_COUNT = 50
 _MESSAGE_LIMIT = 8_192
 _CHAIN_LIMIT_COUNT = 16
 _LEAVES_LIMIT_COUNT = 50
-_OWN_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_PLUMBING = tuple(os.path.join(_PACKAGE, name) + os.sep for name in ("capture", "integrations"))
 _PLAIN = (str, int, float, bool, type(None), bytes)
 
 
@@ -168,7 +169,7 @@ def build_error(exc: BaseException) -> dict[str, Any]:
         ``{type, module, message, frames, cause, leaves, notes}``; the last three only where
         there are any. Frames stand outermost first, without our own, at most 50.
     """
-    error = _build_one(exc)
+    error: dict[str, Any] = _build_one(exc)
     inner = error
     seen = {id(exc)}
     cause = exc.__cause__ or exc.__context__
@@ -232,11 +233,7 @@ def _frames_of(traceback: TracebackType | None) -> list[dict[str, Any]]:
 def _is_plumbing(code: CodeType) -> bool:
     """Tell whether *code* is our capture or wrapt, which stand between the user's frames."""
     file = code.co_filename
-    return (
-        file.startswith(_OWN_FOLDER)
-        and file.startswith((_OWN_FOLDER + "capture", _OWN_FOLDER + "integrations"))
-        or f"{os.sep}wrapt{os.sep}" in file
-    )
+    return file.startswith(_PLUMBING) or f"{os.sep}wrapt{os.sep}" in file
 
 
 def _cause_error_id(exc: BaseException) -> str | None:

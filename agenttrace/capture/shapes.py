@@ -43,7 +43,7 @@ def build_wrapper(function: Callable[..., Any], tracer: Tracer) -> Wrapper:
     while isinstance(target, functools.partial):
         target = target.func
     if not inspect.isroutine(target) and not isinstance(target, type):
-        target = getattr(type(target), "__call__", target)
+        target = type(target).__call__
     if inspect.isasyncgenfunction(target):
         return _wrap_async_generator(tracer)
     if inspect.iscoroutinefunction(target) or inspect.iscoroutinefunction(function):

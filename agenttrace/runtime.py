@@ -1,0 +1,367 @@
+"""
+The wiring: settings, capture, recorder and store meet here and nowhere else.
+
+Owns whether tracing is on. Invariant: switching on costs the program nothing that
+it can see but the recorder, which is made with the first event; a setting that
+cannot be used is logged and replaced by its default, except where `configure`
+was called with it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import importlib
+import logging
+import os
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+from agenttrace import config
+from agenttrace.capture import context
+from agenttrace.capture.context import PIPE, SWITCH
+from agenttrace.errors import ConfigError, contain, contained
+from agenttrace.events import ProcessInfo, new_id
+
+if TYPE_CHECKING:
+    from agenttrace.store.event_store import TraceStore
+    from agenttrace.write.recorder import Recorder
+    from agenttrace.write.writer import FlushResult
+
+__all__ = [
+    "configure",
+    "current_settings",
+    "disable",
+    "enable",
+    "flush",
+    "install",
+    "is_enabled",
+    "reset",
+    "shutdown",
+    "start_from_environment",
+    "uninstall",
+    "wire_store",
+]
+
+
+class _State:
+    """What this process has decided; guarded by ``lock`` where it is changed."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.given: dict[str, Any] = {}
+        self.settings: config.Settings | None = None
+        self.recorder: Recorder | None = None
+        self.process_id: str | None = None
+        self.parent_process_id: str | None = None
+        self.hooked = False
+
+
+_state = _State()
+
+
+def configure(
+    database: str | os.PathLike[str] | None = None,
+    *,
+    enabled: bool | None = None,
+    install: tuple[str, ...] | list[str] | None = None,
+    max_payload_bytes: int | None = None,
+    max_blob_bytes: int | None = None,
+    redact: Any = None,
+    flush_interval_s: float | None = None,
+    on_full: str | None = None,
+    swallowed: str | None = None,
+    sync_interval_s: float | None = None,
+) -> None:
+    """
+    Set how this process records; optional, and may be called again.
+
+    A database or ``enabled=True`` switches tracing on, unless ``AGENTTRACE=0`` stands in the
+    environment. What is left out keeps its value: from an earlier call, the environment,
+    ``[tool.agenttrace]`` of pyproject.toml, or the default.
+
+    Args:
+        database: A path or ``sqlite:///…`` URL; default ``traces.db`` in the user's data folder.
+        enabled: True switches on, False off.
+        install: Which libraries are followed: ``("auto",)`` by default, () for none.
+        max_payload_bytes: Room for one row's payload (4096 bytes); more is cut, with a mark.
+        max_blob_bytes: Room for one whole value kept beside the row (262144 bytes); 0 for none.
+        redact: More key names or patterns to redact; False for no redaction at all.
+        flush_interval_s: How long events may wait for their batch (0.05 s).
+        on_full: ``block`` waits up to 0.25 s when the ring is full, ``drop`` never waits.
+        swallowed: ``auto``, ``on`` or ``off``: whether caught exceptions are watched.
+        sync_interval_s: Sync the disk this often (seconds); by default the system decides.
+
+    Raises:
+        ConfigError: A value is not allowed; the message says which is.
+    """
+    given = {
+        "database": database,
+        "install": None if install is None else tuple(install),
+        "max_payload_bytes": max_payload_bytes,
+        "max_blob_bytes": max_blob_bytes,
+        "redact": redact,
+        "flush_interval_s": flush_interval_s,
+        "on_full": on_full,
+        "swallowed": swallowed,
+        "sync_interval_s": sync_interval_s,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    with _state.lock:
+        merged = {**_state.given, **given}
+        settings = config.load(merged)
+        if "redact" in given:
+            _build_rules(settings)  # raises here, where it was asked for, and not in the writer
+        _state.given = merged
+        if _state.recorder is not None and settings != _state.settings:
+            _disconnect()
+        _state.settings = settings
+        PIPE.limit_bytes = settings.limit_bytes
+    if enabled is False:
+        disable()
+    elif enabled or database is not None:
+        enable()
+
+
+def enable() -> None:
+    """Switch tracing on; ``AGENTTRACE=0`` in the environment keeps it off."""
+    if config.env_switch() is False:
+        PIPE.decide = _decided
+        return
+    with _state.lock:
+        if _state.settings is None:
+            _state.settings = _load_settings()
+            PIPE.limit_bytes = _state.settings.limit_bytes
+        PIPE.decide = _decided
+        if _state.recorder is None:
+            PIPE.publish = _connect_and_publish
+        if not SWITCH:
+            SWITCH.append(True)
+        names = _state.settings.install
+    if names:
+        with contained("runtime.install"):
+            install(*names)
+
+
+def disable() -> None:
+    """Switch tracing off; what was recorded stays, and `enable` goes on."""
+    SWITCH.clear()
+    PIPE.decide = _decided
+
+
+def is_enabled() -> bool:
+    """Tell whether calls are recorded now."""
+    return bool(SWITCH)
+
+
+def install(*names: str) -> None:
+    """
+    Follow libraries: ``threads``, or ``auto`` for all that are supported.
+
+    Raises:
+        ConfigError: A name is unknown; the message lists the known ones.
+    """
+    _integrations().install(*names)
+
+
+def uninstall(*names: str) -> None:
+    """Take back what `install` did; without names, all of it."""
+    _integrations().uninstall(*names)
+
+
+def _integrations() -> Any:
+    # By name: the two stand beside each other, and only this file joins them.
+    return importlib.import_module("agenttrace.integrations")
+
+
+def flush(timeout_s: float | None = None) -> FlushResult:
+    """
+    Wait until everything recorded before this call is in the database.
+
+    Args:
+        timeout_s: How long to wait at most; None waits as long as it takes.
+
+    Returns:
+        ``FlushResult(written, pending, dropped)``: events of this process so far.
+    """
+    recorder = _state.recorder
+    if recorder is None:
+        from agenttrace.write.writer import FlushResult  # late: nothing was recorded
+
+        return FlushResult(0, 0, 0)
+    return recorder.flush(timeout_s)
+
+
+def shutdown(timeout_s: float = 5.0) -> FlushResult:
+    """Write what is left, close this process's record, and let the database go; recording may go on."""
+    with _state.lock:
+        return _disconnect(timeout_s)
+
+
+def reset() -> None:
+    """Forget every setting and decision, as if just imported; for tests."""
+    disable()
+    shutdown()
+    with _state.lock:
+        _state.given, _state.settings = {}, None
+        PIPE.limit_bytes = config.Settings().limit_bytes
+        start_from_environment()
+
+
+def current_settings() -> config.Settings:
+    """Give the settings in force, or those that would be."""
+    return _state.settings or _load_settings()
+
+
+def start_from_environment() -> None:
+    """Decide from ``AGENTTRACE``, as the package is imported."""
+    word = config.env_switch()
+    if word is None:
+        PIPE.decide = _decide
+    elif word:
+        with contained("runtime.start"):
+            enable()
+    else:
+        PIPE.decide = _decided
+
+
+def _decide() -> None:
+    """Look at the environment again, as an outermost scope opens: a `.env` may have come late."""
+    if config.env_switch() is not None:
+        start_from_environment()
+
+
+def _decided() -> None:
+    """Stand in once there is nothing left to decide."""
+
+
+def _load_settings() -> config.Settings:
+    try:
+        return config.load(_state.given)
+    except ConfigError as exc:
+        logging.getLogger("agenttrace").warning("%s; recording goes on with defaults", exc)
+        environment = {"AGENTTRACE_DB": os.environ.get("AGENTTRACE_DB", "")}
+        try:
+            return config.load(_state.given, environment)
+        except ConfigError:
+            return config.Settings(database=config.user_database())
+
+
+def _build_rules(settings: config.Settings) -> Any:
+    from agenttrace.encode.redact import Rules  # late: its patterns are compiled with the first event
+
+    return Rules.build(settings.redact)
+
+
+def _connect_and_publish(body: bytes) -> Any:
+    """Make the recorder with the first event, and hand it over."""
+    with _state.lock:
+        if _state.recorder is None:
+            _connect()
+        publish = PIPE.publish
+    if publish is _connect_and_publish:
+        return None
+    return publish(body)
+
+
+def _connect() -> None:
+    from agenttrace.write.recorder import Recorder  # late: the first event pays for it, not the import
+
+    settings = _state.settings or _load_settings()
+    try:
+        rules = _build_rules(settings)
+    except ConfigError as exc:
+        logging.getLogger("agenttrace").warning("%s; the default redaction stays", exc)
+        from agenttrace.encode.redact import Rules
+
+        rules = Rules.build(None)
+
+    def describe() -> ProcessInfo:
+        from agenttrace.identity import describe_process
+
+        info = describe_process(PIPE.span_prefix, _state.parent_process_id, rules.redact_text)
+        _state.process_id = info.process_id
+        return info
+
+    _state.settings = settings
+    _state.recorder = Recorder(settings, rules, describe)
+    if not _state.hooked:
+        _state.hooked = True
+        os.register_at_fork(
+            before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+        ) if hasattr(os, "register_at_fork") else None
+        atexit.register(_at_exit)
+    PIPE.publish = _state.recorder.publish
+
+
+def _disconnect(timeout_s: float = 5.0) -> FlushResult:
+    from agenttrace.write.writer import FlushResult
+
+    recorder = _state.recorder
+    if recorder is None:
+        return FlushResult(0, 0, 0)
+    _close_implicit_root()
+    result = recorder.shutdown(timeout_s)
+    _state.recorder = None
+    PIPE.publish = _connect_and_publish
+    PIPE.renew_identity(new_id(8))
+    return result
+
+
+def _close_implicit_root() -> None:
+    """End the agent ``main`` of this process; with the exception that ends the process, if one does."""
+    root = context.implicit_roots.pop(PIPE.epoch, None)
+    if root is None:
+        return
+    from agenttrace.capture.agents import close_agent
+
+    with contained("runtime.close_root"):
+        exc = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+        close_agent(root, b"null", exc if isinstance(exc, BaseException) else None)
+
+
+def _at_exit() -> None:
+    recorder = _state.recorder
+    if recorder is None:
+        return
+    try:
+        _close_implicit_root()
+        recorder.at_exit()
+    except Exception as exc:
+        contain("runtime.at_exit", exc)
+
+
+def _before_fork() -> None:
+    if _state.recorder is not None:
+        with contained("runtime.before_fork"):
+            _state.recorder.before_fork()
+
+
+def _after_fork_in_parent() -> None:
+    if _state.recorder is not None:
+        with contained("runtime.after_fork"):
+            _state.recorder.after_in_parent()
+
+
+def _after_fork_in_child() -> None:
+    with contained("runtime.after_fork_in_child"):
+        _state.lock = threading.RLock()
+        _state.parent_process_id, _state.process_id = _state.process_id, None
+        context.implicit_roots.clear()
+        PIPE.renew_identity(new_id(8))
+        if _state.recorder is not None:
+            _state.recorder.after_in_child()
+
+
+def wire_store() -> type[TraceStore]:
+    """Give ``TraceStore`` with the redacting encoder in place."""
+    from agenttrace.encode import codec
+    from agenttrace.store import event_store
+
+    def prepare(payload: Any) -> bytes:
+        settings = current_settings()
+        encoded = codec.encode(payload, settings.limit_bytes)
+        return bytes(_build_rules(settings).redact_payload(encoded))
+
+    event_store.prepare_payload = prepare
+    return event_store.TraceStore
