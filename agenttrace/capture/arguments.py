@@ -31,6 +31,7 @@ class ArgumentPlan:
         "_positional_only_count",
         "_receiver",
         "_required",
+        "_required_count",
         "_simple",
         "_var_keyword",
         "_var_positional",
@@ -61,6 +62,7 @@ class ArgumentPlan:
         self._var_keyword: str | None = None
         self._receiver: str | None = None
         self._simple = False
+        self._required_count = 0
         try:
             parameters = list(inspect.signature(function).parameters.values())
         except (TypeError, ValueError):
@@ -80,6 +82,7 @@ class ArgumentPlan:
             for p in parameters
             if p.default is kind.empty and p.kind not in (kind.VAR_POSITIONAL, kind.VAR_KEYWORD)
         )
+        self._required_count = len(self._required)
         for parameter in parameters:
             if parameter.kind is kind.VAR_POSITIONAL:
                 self._var_positional = parameter.name
@@ -103,11 +106,10 @@ class ArgumentPlan:
         """
         positional = self._positional
         if self._simple and not kwargs:
-            if len(args) > len(positional):
+            # Parameters with a default follow those without, so a count tells whether it fits.
+            if not self._required_count <= len(args) <= len(positional):
                 return None
-            bound = dict(zip(positional, args, strict=False))
-            if len(bound) < len(self._required) or not self._required <= bound.keys():
-                return None
+            bound = dict(zip(positional, args))  # noqa: B905, 100 ns less than with strict=
         else:
             found = self._bind_any(args, kwargs)
             if found is None:

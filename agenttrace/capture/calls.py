@@ -14,7 +14,7 @@ from typing import Any
 from agenttrace import clock
 from agenttrace.capture.arguments import ArgumentPlan
 from agenttrace.capture.context import CURRENT, PIPE, Operation, enclosing_agent
-from agenttrace.capture.emit import announce_agent, emit, encode_value, object_of
+from agenttrace.capture.emit import announce_agent, emit, encode_value, identity_of, object_of
 from agenttrace.capture.failures import emit_returned_failure, record_failure, status_of
 from agenttrace.encode import codec
 from agenttrace.errors import contain
@@ -41,19 +41,15 @@ def number_attempt(parent: Operation, call: Operation) -> dict[str, Any] | None:
         return None
     known = failed.get((call.name, call.payload))
     if known is None:
-        if parent.live_calls == 0:
+        if parent.live_calls <= 1:  # no other call runs beside this one
             failed.clear()
         return None
     call.retry_of, call.attempt = known[0], known[1] + 1
     return {"attempt": call.attempt, "retry_of": call.retry_of}
 
 
-def _note_outcome(call: Operation, failed: bool) -> None:
+def _note_outcome(parent: Operation, call: Operation, failed: bool) -> None:
     """Remember a failed call at its parent, or forget it once it went well."""
-    parent = call.parent
-    if parent is None:
-        return
-    parent.live_calls -= 1
     if failed:
         if parent.failed_calls is None:
             parent.failed_calls = {}
@@ -65,33 +61,44 @@ def _note_outcome(call: Operation, failed: bool) -> None:
         parent.failed_calls.pop((call.name, call.payload), None)
 
 
-def open_call(name: str, arguments: bytes, call_id: str | None = None) -> Operation:
-    """Publish a ``tool_call`` under the current operation and give the call; CURRENT is not set."""
-    parent = enclosing_agent(announce_agent)
+def open_call(
+    parent: Operation, name: str, name_json: str, arguments: bytes, call_id: str | None = None
+) -> Operation:
+    """
+    Publish a ``tool_call`` that runs in *parent*; CURRENT is not set.
+
+    Args:
+        parent: An operation with an agent.
+        name: The tool.
+        name_json: The same as JSON text.
+        arguments: A JSON object as bytes.
+        call_id: The provider's id of the call.
+    """
     agent = parent.agent
+    assert agent is not None, "the caller chose an operation with an agent"
     call = Operation("tool", name, parent.conversation_id, agent, parent)
     call.payload = arguments
-    call.call_id = call_id
-    extra = number_attempt(parent, call) if parent.failed_calls else None
     parent.live_calls += 1
-    header = [
-        "tool_call",
-        call.started_ns,
-        parent.conversation_id,
-        agent.agent_id,  # type: ignore[union-attr]
-        agent.name,  # type: ignore[union-attr]
-        agent.parent_agent_id,  # type: ignore[union-attr]
-        call.span_id,
-        parent.span_id,
-        name,
-        None,
-        None,
-        call_id,
-        None,
-        None,
-        extra,
-    ]
-    PIPE.publish(codec.encode_header(header) + b'\n{"arguments":' + arguments + b"}")
+    if call_id is None and not parent.failed_calls:
+        identity = agent.identity or identity_of(agent)
+        # The plain case, written out: 240 ns against 400 for a list and a dump.
+        PIPE.publish(
+            f'["tool_call",{call.started_ns},{identity},"{call.span_id}","{parent.span_id}",{name_json}'
+            ',null,null,null,null,null,null]\n{"arguments":'.encode() + arguments + b"}"
+        )
+    else:
+        call.call_id = call_id
+        emit(
+            "tool_call",
+            agent,
+            b'{"arguments":' + arguments + b"}",
+            span_id=call.span_id,
+            parent_span_id=parent.span_id,
+            tool_name=name,
+            call_id=call_id,
+            extra=number_attempt(parent, call),
+            ts_ns=call.started_ns,
+        )
     call.recorded = True
     return call
 
@@ -105,36 +112,32 @@ def close_call(
     error_type: str | None = None,
 ) -> None:
     """Publish the ``tool_result`` of *call*; in a forked child only a ``note``."""
-    _note_outcome(call, status == "error")
-    if not call.recorded:
-        return
+    parent, agent = call.parent, call.agent
+    assert parent is not None and agent is not None, "a call runs in an agent"
+    parent.live_calls -= 1
+    if status == "error" or parent.failed_calls:
+        _note_outcome(parent, call, status == "error")
     if call.epoch != PIPE.epoch:
         end_in_child(call)
         return
-    agent = call.agent
-    assert agent is not None, "a call has an agent"
-    parent = call.parent
-    now_ns = clock.now_ns()
-    header = [
-        "tool_result",
-        now_ns,
-        call.conversation_id,
-        agent.agent_id,
-        agent.name,
-        agent.parent_agent_id,
-        call.span_id,
-        None if parent is None else parent.span_id,
-        call.name,
-        status,
-        (now_ns - call.started_ns) / 1_000_000,
-        call.call_id,
-        error_id,
-        error_type,
-        None if call.attempt is None else {"attempt": call.attempt, "retry_of": call.retry_of},
-    ]
     if agent.closed:
         payload = payload[:-1] + b',"late":true}'
-    PIPE.publish(codec.encode_header(header) + b"\n" + payload)
+    now_ns = clock.now_ns()
+    emit(
+        "tool_result",
+        agent,
+        payload,
+        span_id=call.span_id,
+        parent_span_id=parent.span_id,
+        tool_name=call.name,
+        status=status,
+        duration_ms=(now_ns - call.started_ns) / 1_000_000,
+        call_id=call.call_id,
+        error_id=error_id,
+        error_type=error_type,
+        extra=None if call.attempt is None else {"attempt": call.attempt, "retry_of": call.retry_of},
+        ts_ns=now_ns,
+    )
 
 
 def end_in_child(operation: Operation) -> None:
@@ -148,7 +151,7 @@ def end_in_child(operation: Operation) -> None:
 class ToolTracer:
     """What ``traced_tool`` does around the calls of one function."""
 
-    __slots__ = ("_capture_result", "_is_error", "_limit_bytes", "_plan", "name")
+    __slots__ = ("_capture_result", "_is_error", "_limit_bytes", "_name_json", "_plan", "name")
 
     def __init__(
         self,
@@ -162,6 +165,7 @@ class ToolTracer:
         is_error: Callable[[Any], Any] | None,
     ) -> None:
         self.name = name
+        self._name_json = encode_value(name).decode()
         self._plan: ArgumentPlan | None = None
         if capture_arguments is not False:
             kept = None if capture_arguments is True else capture_arguments
@@ -173,13 +177,17 @@ class ToolTracer:
     def begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Operation | None:
         """Open the call, or join the tool scope that waits for it; None when that failed."""
         try:
-            limit_bytes = self._limit_bytes or PIPE.limit_bytes
             plan = self._plan
-            arguments = _ARGUMENTS_NOT_KEPT if plan is None else plan.encode(args, kwargs, limit_bytes)
-            scope = CURRENT.get()
-            if scope is not None and scope.merges and scope.name == self.name:
-                return _join_scope(scope, arguments)
-            return open_call(self.name, arguments)
+            if plan is None:
+                arguments = _ARGUMENTS_NOT_KEPT
+            else:
+                arguments = plan.encode(args, kwargs, self._limit_bytes or PIPE.limit_bytes)
+            parent = CURRENT.get()
+            if parent is None or parent.agent is None:
+                parent = enclosing_agent(announce_agent)
+            elif parent.merges and parent.name == self.name:
+                return _join_scope(parent, arguments)
+            return open_call(parent, self.name, self._name_json, arguments)
         except Exception as exc:
             contain("capture.tool_call", exc)
             return None
@@ -191,24 +199,41 @@ class ToolTracer:
                 output = codec.encode(value, self._limit_bytes or PIPE.limit_bytes)
             else:
                 output = _OUTPUT_NOT_KEPT
-            failed = self._is_error is not None and bool(self._is_error(value))
-            error_id = error_type = None
-            if failed and call.agent is not None:
-                error_id = emit_returned_failure(_row_owner(call), call.agent, value, "is_error")
-                error_type = "ReturnedFailure"
-            if call.kind == "joined":
-                _leave_scope(call, output, failed, error_id)
+            if self._is_error is not None or call.kind == "joined":
+                self._finish_with_care(call, value, output, extra)
                 return
-            is_error = b"true" if failed else b"false"
-            close_call(
-                call,
-                "error" if failed else "ok",
-                b'{"is_error":' + is_error + b',"output":' + output + extra + b"}",
-                error_id=error_id,
-                error_type=error_type,
+            parent, agent = call.parent, call.agent
+            if parent.failed_calls or agent.closed or call.epoch != PIPE.epoch or call.attempt is not None:  # type: ignore[union-attr]
+                close_call(call, "ok", b'{"is_error":false,"output":' + output + extra + b"}")
+                return
+            parent.live_calls -= 1  # type: ignore[union-attr]
+            # Written out, with the nanoseconds as they are: 300 ns less than a list and a float.
+            now_ns = clock.now_ns()
+            PIPE.publish(
+                f'["tool_result",{now_ns},{agent.identity},"{call.span_id}","{parent.span_id}"'  # type: ignore[union-attr]
+                f',{self._name_json},"ok",{now_ns - call.started_ns}e-6,null,null,null,null]'
+                '\n{"is_error":false,"output":'.encode() + output + extra + b"}"
             )
         except Exception as exc:
             contain("capture.tool_result", exc)
+
+    def _finish_with_care(self, call: Operation, value: Any, output: bytes, extra: bytes) -> None:
+        failed = self._is_error is not None and bool(self._is_error(value))
+        error_id = error_type = None
+        if failed and call.agent is not None:
+            error_id = emit_returned_failure(_row_owner(call), call.agent, value, "is_error")
+            error_type = "ReturnedFailure"
+        if call.kind == "joined":
+            _leave_scope(call, output, failed, error_id)
+            return
+        is_error = b"true" if failed else b"false"
+        close_call(
+            call,
+            "error" if failed else "ok",
+            b'{"is_error":' + is_error + b',"output":' + output + extra + b"}",
+            error_id=error_id,
+            error_type=error_type,
+        )
 
     def fail(self, call: Operation, exc: BaseException, extra: bytes = b"") -> None:
         """Close the call that *exc* leaves, and write the failure's row if it has none."""

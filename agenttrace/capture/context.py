@@ -81,6 +81,7 @@ class Agent:
         "agent_id",
         "closed",
         "conversation_id",
+        "identity",
         "model",
         "name",
         "parent_agent_id",
@@ -95,6 +96,8 @@ class Agent:
         self.agent_id = agent_id
         self.name = name
         self.parent_agent_id = parent_agent_id
+        self.identity: str = ""
+        """The header members that say whose event it is, as JSON; filled with the first event."""
         self.model: str | None = None
         self.provider: str | None = None
         self.turns = 0
@@ -135,7 +138,7 @@ class Operation:
         self.conversation_id = conversation_id
         self.agent = agent
         self.parent = parent
-        self.span_id = f"{PIPE.span_prefix}{next(PIPE.span_numbers):08x}"
+        self.span_id = "%s%08x" % (PIPE.span_prefix, next(PIPE.span_numbers))  # noqa: UP031, 20 % faster
         self.started_ns = clock.now_ns()
         self.epoch = PIPE.epoch
 

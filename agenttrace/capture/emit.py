@@ -14,7 +14,7 @@ from agenttrace.capture.context import PIPE, Agent, Operation
 from agenttrace.encode import codec
 from agenttrace.events import CONTROL_CONVERSATION
 
-__all__ = ["announce_agent", "emit", "emit_conversation", "encode_value", "object_of"]
+__all__ = ["announce_agent", "emit", "emit_conversation", "encode_value", "identity_of", "object_of"]
 
 _encode = codec.encode
 _encode_header = codec.encode_header
@@ -23,6 +23,14 @@ _encode_header = codec.encode_header
 def encode_value(value: Any) -> bytes:
     """Turn *value* into bounded JSON bytes at once, because the program may change it later."""
     return _encode(value, PIPE.limit_bytes)
+
+
+def identity_of(agent: Agent) -> str:
+    """Give the four header members that name *agent*, as JSON text; encoded once per agent."""
+    if not agent.identity:
+        members = [agent.conversation_id, agent.agent_id, agent.name, agent.parent_agent_id]
+        agent.identity = _encode_header(members)[1:-1].decode()
+    return agent.identity
 
 
 def object_of(**members: bytes | None) -> bytes:

@@ -13,7 +13,7 @@ from agenttrace.capture import context
 from agenttrace.capture.agents import close_agent
 from agenttrace.capture.calls import close_call, open_call
 from agenttrace.capture.context import CURRENT, PIPE, SWITCH, Operation
-from agenttrace.capture.emit import emit_conversation, encode_value, object_of
+from agenttrace.capture.emit import announce_agent, emit_conversation, encode_value, object_of
 from agenttrace.capture.failures import emit_returned_failure, record_failure, status_of
 from agenttrace.errors import contain, contained, count_loss
 
@@ -125,7 +125,9 @@ class ToolScope:
             return self
         try:
             arguments = b"null" if self._arguments is None else encode_value(self._arguments)
-            call = open_call(self._name, arguments, self._call_id)
+            parent = context.enclosing_agent(announce_agent)
+            name_json = encode_value(self._name).decode()
+            call = open_call(parent, self._name, name_json, arguments, self._call_id)
             if self._arguments is None:
                 call.payload = b""
             call.merges = True
