@@ -1,0 +1,294 @@
+"""
+The one door by which events enter the database: a batch, in one transaction.
+
+Invariants: the events of a batch, their agents' rollups, the operations that
+they open and close, and the ring's position are written together or not at all;
+a ring's position moves by compare-and-set, so that two drainers never write the
+same frame twice; ``seq`` is given inside the write transaction, so that several
+processes may write to one agent. A row that the database refuses is counted,
+and costs only itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from agenttrace import clock
+from agenttrace.errors import RingTaken
+from agenttrace.events import ProcessInfo
+from agenttrace.store import finish as closing
+from agenttrace.store import insert
+from agenttrace.store.database import BUSY_TIMEOUT_MS, SCHEMA_VERSION, StoreDatabase, open_database
+from agenttrace.store.plan import Plan, Record, agents_of, build_plan, describe_failure
+from agenttrace.store.target import Target, resolve_target
+
+__all__ = [
+    "EventSink",
+    "Finish",
+    "ProcessCounters",
+    "Record",
+    "RingPosition",
+    "Written",
+]
+
+_ROW_ERRORS = (
+    sqlite3.IntegrityError,
+    sqlite3.DataError,
+    sqlite3.InterfaceError,
+    sqlite3.ProgrammingError,
+    ValueError,
+    TypeError,
+    OverflowError,
+)
+"""What is wrong with one row; everything else is wrong with the database."""
+
+
+class RingPosition(NamedTuple):
+    """How far a batch moves one ring."""
+
+    ring_id: str
+    process_id: str
+    old: int
+    new: int
+
+
+class Written(NamedTuple):
+    """What became of a batch."""
+
+    events: int
+    """Rows that are in the database now, closing rows not counted."""
+    failed: dict[str, int]
+    """Records that are not, by what was wrong with them."""
+    lost_with_file: int
+    """Events that this sink had stored in a file that was deleted or replaced since."""
+    closed: int = 0
+    """Open operations that ``finish`` has closed as interrupted."""
+
+
+class ProcessCounters(NamedTuple):
+    """Losses of one process so far, by reason; totals, not differences."""
+
+    dropped: dict[str, int]
+    failed: dict[str, int]
+
+
+class Finish(NamedTuple):
+    """That a process has ended, and what is to be closed for it."""
+
+    process_id: str
+    at_ns: int = 0
+    """Its last known time; 0: the time of the last event that is known of it."""
+    close_open: bool = True
+    """Close every operation that it left open, innermost first, as ``interrupted``."""
+    exit: str | None = None
+    """How it ended: ``ok``, ``died``, ``exception: …``, …; None leaves the process as it is."""
+    ring_closed: bool = True
+
+
+class EventSink:
+    """
+    Write batches to one database.
+
+    One thread at a time may use it, and different threads one after another.
+    It opens by itself, and again when the file was deleted or replaced, or
+    after a fork. ``EventSink(":memory:")`` keeps its database in this process;
+    ``TraceStore(sink)`` reads it.
+
+    Args:
+        target: A path, ``sqlite:///path`` or ``:memory:``.
+        busy_timeout_ms: How long SQLite waits for another writer, at most 100 in
+            a writer thread: a fork waits for it.
+    """
+
+    def __init__(self, target: str | os.PathLike[str], *, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> None:
+        self.target: Target = resolve_target(target)
+        self._busy_timeout_ms = busy_timeout_ms
+        self._database: StoreDatabase | None = None
+        self._stored = 0
+        """Events that went into the file that is open now."""
+
+    @property
+    def database(self) -> StoreDatabase:
+        """The open database; opens it when needed."""
+        self._ensure_open()
+        assert self._database is not None
+        return self._database
+
+    def open(self) -> None:
+        """Open the database; make and migrate it when needed."""
+        self._ensure_open()
+
+    def close(self) -> None:
+        """Close it; the next use opens it again (a database in memory begins empty)."""
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+    def is_open(self) -> bool:
+        """Tell whether a connection stands."""
+        return self._database is not None and not self._database.is_closed()
+
+    def position(self, ring_id: str) -> int | None:
+        """Read how far *ring_id* is drained; None when the database does not know it."""
+        database = self.database
+        with database.lock:
+            row = database.execute("SELECT position FROM rings WHERE ring_id = ?", (ring_id,)).fetchone()
+        return None if row is None else int(row[0])
+
+    def touch(self, process: ProcessInfo, counters: ProcessCounters | None = None) -> None:
+        """Write that *process* lives (``last_seen_ms``)."""
+        with self.database.writing() as database:
+            _put_process(database.connection, process, counters, {})
+
+    def write(
+        self,
+        records: Sequence[Record],
+        ring: RingPosition | None = None,
+        *,
+        process: ProcessInfo | None = None,
+        counters: ProcessCounters | None = None,
+        finish: Finish | None = None,
+    ) -> Written:
+        """
+        Store a batch in one transaction.
+
+        Args:
+            records: In the order in which they happened; 4,000 at most keep the transaction short.
+            ring: The ring they come from; its position moves with them.
+            process: Who recorded them.
+            counters: What that process has lost so far.
+            finish: That a process has ended.
+
+        Raises:
+            StoreBusy: Another process writes; nothing was written, try again.
+            RingTaken: Another drainer has moved the ring; nothing was written.
+            SchemaTooNew: The database was migrated further; nothing was written.
+            StoreUnavailable: It cannot be written; nothing was.
+        """
+        lost_with_file, is_new_file = self._ensure_open()
+        database = self._database
+        assert database is not None
+        closed = 0
+        with database.writing():
+            connection = database.connection
+            if ring is not None:
+                _move_ring(connection, ring, relaxed=is_new_file)
+            plan = self._store(connection, records)
+            if finish is not None and finish.close_open:
+                ends = closing.build_ends(connection, finish.process_id, finish.at_ns)
+                closed = len(self._store(connection, ends).rows)
+            if process is not None:
+                _put_process(connection, process, counters, plan.failed)
+            if finish is not None:
+                _end_process(connection, finish, ring)
+        self._stored += len(plan.rows)
+        return Written(len(plan.rows), plan.failed, lost_with_file, closed)
+
+    def _ensure_open(self) -> tuple[int, bool]:
+        """Open or reopen; gives the events lost with a file that is gone, and whether it was one."""
+        database = self._database
+        lost, is_replaced = 0, False
+        if database is not None and not database.is_closed():
+            if database.is_current() and _schema_of(database) >= SCHEMA_VERSION:
+                return 0, False
+            is_replaced = not database.is_current()
+            lost = self._stored if is_replaced else 0
+            self.close()
+        self._database = open_database(self.target.path, busy_timeout_ms=self._busy_timeout_ms)
+        self._stored = 0
+        return lost, is_replaced
+
+    def _store(self, connection: sqlite3.Connection, records: Sequence[Record]) -> Plan:
+        """Insert what can be inserted of *records*; the rest is counted in the plan."""
+        known = insert.load_agents(connection, agents_of(records))
+        plan = build_plan(records, known)
+        if not plan.rows and not plan.named:
+            return plan
+        connection.execute("SAVEPOINT batch")
+        try:
+            insert.put_plan(connection, plan, records)
+        except _ROW_ERRORS:
+            connection.execute("ROLLBACK TO batch")
+            bad = _find_bad(connection, plan)
+            connection.execute("ROLLBACK TO batch")
+            failed = {index: describe_failure(records[index].header[0], exc) for index, exc in bad.items()}
+            plan = build_plan(records, known, failed.keys())
+            for reason in failed.values():
+                plan.failed[reason] = plan.failed.get(reason, 0) + 1
+            insert.put_plan(connection, plan, records)
+        connection.execute("RELEASE batch")
+        return plan
+
+
+def _schema_of(database: StoreDatabase) -> int:
+    with database.lock:
+        return int(database.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _find_bad(connection: sqlite3.Connection, plan: Plan) -> dict[int, Exception]:
+    """Insert the rows of *plan* by halves; gives the records that were refused, each with its error."""
+    bad: dict[int, Exception] = {}
+    insert.put_conversations(connection, plan)
+    pending = [(0, len(plan.rows))]
+    while pending:
+        start, end = pending.pop()
+        connection.execute("SAVEPOINT half")
+        try:
+            insert.put_events(connection, plan.rows[start:end])
+        except _ROW_ERRORS as exc:
+            connection.execute("ROLLBACK TO half")
+            if end - start == 1:
+                bad[plan.indexes[start]] = exc
+            else:
+                middle = (start + end) // 2
+                pending += [(middle, end), (start, middle)]
+        connection.execute("RELEASE half")
+    return bad
+
+
+def _move_ring(connection: sqlite3.Connection, ring: RingPosition, *, relaxed: bool) -> None:
+    """Set the ring's position if nobody else has; *relaxed* in a file that was put back from a copy."""
+    compare = "position <= ?" if relaxed else "position = ?"
+    moved = connection.execute(
+        f"UPDATE rings SET position = ? WHERE ring_id = ? AND {compare}", (ring.new, ring.ring_id, ring.old)
+    )
+    if moved.rowcount == 1:
+        return
+    if connection.execute("SELECT 1 FROM rings WHERE ring_id = ?", (ring.ring_id,)).fetchone():
+        raise RingTaken(f"ring {ring.ring_id}: another process has drained it beyond {ring.old}.")
+    connection.execute(
+        "INSERT INTO rings (ring_id, process_id, position, created_ms) VALUES (?, ?, ?, ?)",
+        (ring.ring_id, ring.process_id, ring.new, clock.now_ms()),
+    )
+
+
+def _put_process(
+    connection: sqlite3.Connection,
+    process: ProcessInfo,
+    counters: ProcessCounters | None,
+    failed_now: dict[str, int],
+) -> None:
+    dropped = failed = None
+    if counters is not None or failed_now:
+        totals = dict(counters.failed) if counters is not None else {}
+        for reason, count in failed_now.items():
+            totals[reason] = totals.get(reason, 0) + count
+        failed = json.dumps(totals) if totals else None
+        dropped = json.dumps(counters.dropped) if counters is not None and counters.dropped else None
+    connection.execute(insert.PUT_PROCESS, insert.process_row(process, clock.now_ms(), dropped, failed))
+
+
+def _end_process(connection: sqlite3.Connection, finish: Finish, ring: RingPosition | None) -> None:
+    now_ms = clock.now_ms()
+    if finish.exit is not None:
+        ended_ms = finish.at_ns // 1_000_000 if finish.at_ns else now_ms
+        connection.execute(
+            "UPDATE processes SET ended_ms = coalesce(ended_ms, ?), exit = coalesce(exit, ?) WHERE process_id = ?",
+            (ended_ms, finish.exit, finish.process_id),
+        )
+    if finish.ring_closed and ring is not None:
+        connection.execute("UPDATE rings SET closed_ms = ? WHERE ring_id = ?", (now_ms, ring.ring_id))

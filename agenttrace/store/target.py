@@ -1,0 +1,204 @@
+"""
+Where a database is: from what users write to a file of the right mode.
+
+Invariant: nothing here opens an existing database file. Closing any descriptor
+of a file frees all POSIX locks that this process holds on it, SQLite's own
+included, so whether a file is ours is asked through SQLite alone (`database`).
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import unquote
+
+from agenttrace.errors import ConfigError, StoreUnavailable
+
+__all__ = [
+    "MEMORY",
+    "Identity",
+    "Target",
+    "create_private_file",
+    "file_system_of",
+    "is_shared_file_system",
+    "read_identity",
+    "resolve_target",
+]
+
+MEMORY = ":memory:"
+
+_SHARED_FILE_SYSTEMS = frozenset(
+    (
+        "9p acfs afp afpfs afs beegfs ceph cifs coda davfs drvfs gfs gfs2 glusterfs gpfs hgfs lustre ncpfs nfs nfs3 nfs4"
+        " ocfs2 orangefs panfs prl_fs pvfs2 smb2 smb3 smbfs vboxsf virtiofs vmhgfs webdav"
+    ).split()
+)
+_SHARED_FUSE = (
+    "sshfs",
+    "s3fs",
+    "gcsfuse",
+    "rclone",
+    "glusterfs",
+    "vmhgfs",
+    "davfs",
+    "ceph",
+    "osxfs",
+    "grpcfuse",
+)
+
+
+class Target(NamedTuple):
+    """One database, as the user named it and where that is."""
+
+    name: str
+    """What messages show."""
+    path: str
+    """Absolute path, symbolic links kept; ``:memory:`` for one that lives in this process."""
+
+    @property
+    def is_memory(self) -> bool:
+        """Tell whether the database has no file."""
+        return self.path == MEMORY
+
+
+class Identity(NamedTuple):
+    """Which file stands at a path: another one there has another identity."""
+
+    device: int
+    inode: int
+
+
+def resolve_target(target: str | os.PathLike[str]) -> Target:
+    """
+    Read a path, ``sqlite:///path`` or ``:memory:``.
+
+    Args:
+        target: ``~`` is expanded; ``sqlite:///x.db`` is relative and ``sqlite:////x.db`` absolute.
+
+    Raises:
+        ConfigError: It is empty, or another kind of URL.
+    """
+    text = os.fspath(target)
+    if isinstance(text, bytes):
+        text = os.fsdecode(text)
+    if text == MEMORY or text in ("sqlite://", "sqlite:///:memory:"):
+        return Target(MEMORY, MEMORY)
+    path = text
+    scheme, separator, rest = text.partition("://")
+    if separator and scheme.lower() in ("sqlite", "sqlite3"):
+        if not rest.startswith("/"):
+            raise ConfigError(f"database={text!r}: write sqlite:///relative.db or sqlite:////absolute.db.")
+        path = unquote(rest[1:].partition("?")[0])
+    elif separator and scheme.isalnum():
+        shown = f"{scheme}://{rest.rpartition('@')[2]}"
+        raise ConfigError(
+            f"database={shown!r}: this agenttrace stores in SQLite; give a path or sqlite:///path."
+        )
+    if not path or "\0" in path:
+        raise ConfigError(f"database={text!r}: give a path or sqlite:///path.")
+    absolute = os.path.abspath(os.path.expanduser(path))
+    return Target(absolute, absolute)
+
+
+def read_identity(path: str) -> Identity | None:
+    """Ask which file stands at *path* now (links followed); None when there is none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return Identity(status.st_dev, status.st_ino)
+
+
+def create_private_file(path: str) -> bool:
+    """
+    Make an empty file for nobody but this user, with its folder.
+
+    Args:
+        path: A dangling symbolic link makes the file that it names.
+
+    Returns:
+        False when the file was there already; it is left as it is.
+
+    Raises:
+        StoreUnavailable: It cannot be made there, or what is there is no regular file.
+    """
+    real = os.path.realpath(path)
+    try:
+        mode = os.stat(real).st_mode
+    except FileNotFoundError:
+        pass
+    except OSError as exc:
+        raise _unavailable(path, exc) from exc
+    else:
+        if not stat.S_ISREG(mode):
+            kind = "a folder" if stat.S_ISDIR(mode) else "no regular file"
+            raise StoreUnavailable(f"{path}: is {kind}; name a database file, such as traces.db.")
+        return False
+    try:
+        _make_private_folder(Path(real).parent)
+        descriptor = os.open(real, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600)
+    except FileExistsError:
+        return False
+    except OSError as exc:
+        raise _unavailable(path, exc) from exc
+    os.close(descriptor)
+    return True
+
+
+def _make_private_folder(folder: Path) -> None:
+    """Make *folder* and what is missing above it, each with mode 0700; existing ones keep theirs."""
+    missing = [folder, *folder.parents]
+    for path in reversed([one for one in missing if not one.exists()]):
+        path.mkdir(mode=0o700, exist_ok=True)
+
+
+def _unavailable(path: str, exc: OSError) -> StoreUnavailable:
+    return StoreUnavailable(
+        f"{path}: cannot make the database there ({exc.strerror}); name another with AGENTTRACE_DB or --db."
+    )
+
+
+def file_system_of(path: str, mounts: str = "/proc/self/mounts") -> str | None:
+    """
+    Name the type of file system that *path* lies on, such as ``ext4`` or ``nfs4``.
+
+    Args:
+        path: Need not exist.
+        mounts: The table to read, in the form of fstab(5).
+
+    Returns:
+        None where there is no such table (macOS, Windows).
+
+    Source: proc_pid_mounts(5); blanks and backslashes stand there in octal.
+    """
+    try:
+        lines = Path(mounts).read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return None
+    real = os.path.realpath(path)
+    best, found = "", None
+    for line in lines:
+        fields = line.split(" ")
+        if len(fields) < 3:
+            continue
+        point = _unescape_octal(fields[1])
+        inside = real == point or real.startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= len(best):  # a later mount hides an earlier one
+            best, found = point, fields[2]
+    return found
+
+
+def _unescape_octal(text: str) -> str:
+    for escaped, plain in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        text = text.replace(escaped, plain)
+    return text
+
+
+def is_shared_file_system(kind: str | None) -> bool:
+    """Tell whether other machines or a host may hold the same files, so that shared memory cannot be trusted."""
+    if kind is None:
+        return False
+    kind = kind.lower()
+    return kind in _SHARED_FILE_SYSTEMS or (kind.startswith("fuse.") and kind[5:].startswith(_SHARED_FUSE))
