@@ -1,0 +1,120 @@
+"""
+The terminal: styled lines out, notes aside, nothing hostile through.
+
+Invariant: what is printed is ``Text`` built from sanitised spans; no string is
+ever read as rich markup. Data goes to stdout, notes go to stderr. Where stdout's
+encoding cannot show a character, it is written as an escape instead of failing.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from typing import IO, TYPE_CHECKING, Any
+
+from agenttrace.query.lines import ASCII, UNICODE, Glyphs, Line
+from agenttrace.query.text import sanitize_block
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+__all__ = [
+    "JSON_SCHEMA_VERSION",
+    "build_console",
+    "choose_glyphs",
+    "note",
+    "print_json",
+    "print_lines",
+    "to_text",
+]
+
+JSON_SCHEMA_VERSION = 1
+"""Raised when a key of any ``--json`` output is renamed or taken away."""
+
+_TERMINAL_STYLES = {
+    "": "",
+    "agent": "bold",
+    "bad": "bold red",
+    "dim": "dim",
+    "guide": "dim",
+    "id": "cyan",
+    "ok": "green",
+    "tool": "",
+    "turn": "blue",
+    "value": "cyan",
+    "warn": "yellow",
+}
+
+
+def note(message: str) -> None:
+    """Say something on stderr, after the name of the program; never fails."""
+    try:
+        stream = sys.stderr
+        text = f"agenttrace: {sanitize_block(message)}\n"
+        encoding = getattr(stream, "encoding", None) or "utf-8"
+        stream.write(text.encode(encoding, "backslashreplace").decode(encoding, "replace"))
+        stream.flush()
+    except (OSError, ValueError, AttributeError):
+        return
+
+
+def choose_glyphs(stream: IO[str] | None = None) -> Glyphs:
+    """Give the Unicode glyphs where the stream's encoding can write them, else the ASCII ones."""
+    encoding = getattr(stream or sys.stdout, "encoding", None) or "ascii"
+    try:
+        "├─└│✔✘⊘◼‼●…·→»".encode(encoding)
+    except (UnicodeError, LookupError):
+        return ASCII
+    return UNICODE
+
+
+def build_console(file: IO[str] | None = None, *, record: bool = False, width: int | None = None) -> Console:
+    """
+    Build a console on *file* (stdout, unless given) that prints what it is given and nothing else.
+
+    NO_COLOR, FORCE_COLOR and COLUMNS are respected; without a terminal lines are 80 wide.
+    """
+    # rich is loaded late: `--help`, `path` and `--json` do without it.
+    from rich.console import Console
+
+    class PipeConsole(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    stream = file if file is not None else sys.stdout
+    reconfigure = getattr(stream, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")
+    return PipeConsole(
+        file=stream, highlight=False, markup=False, emoji=False, record=record, width=width, soft_wrap=True
+    )
+
+
+def to_text(line: Line) -> Text:
+    """Turn a line into rich text; spans are data, never markup."""
+    from rich.text import Text
+
+    text = Text(no_wrap=True, overflow="ignore", end="")
+    for span in line:
+        text.append(span.text.replace("\x1b", ""), _TERMINAL_STYLES.get(span.style, ""))
+    return text
+
+
+def print_lines(console: Console, lines: Iterable[Line]) -> None:
+    """Print each line as it comes, uncropped."""
+    for line in lines:
+        console.print(to_text(line), soft_wrap=True)
+
+
+def print_json(data: dict[str, Any]) -> None:
+    """Print one JSON object on stdout, led by ``schema_version``."""
+    whole = {"schema_version": JSON_SCHEMA_VERSION, **data}
+    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
+    text = json.dumps(whole, indent=2, ensure_ascii=False, default=str)
+    try:
+        text.encode(encoding)
+    except (UnicodeError, LookupError):
+        text = json.dumps(whole, indent=2, default=str)
+    sys.stdout.write(text + "\n")

@@ -1,0 +1,155 @@
+"""
+The command group: a table of commands, each loaded when it is called.
+
+Invariants: ``agenttrace --help`` imports no command and no database library; an
+error that people can cause is one line on stderr with the exit code that
+``docs/cli.md`` promises; a reader that closes the pipe ends the command quietly.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any, NamedTuple
+
+import click
+
+from agenttrace._version import VERSION
+from agenttrace.cli.console import note
+from agenttrace.errors import (
+    AgentTraceError,
+    NotFound,
+    SchemaTooNew,
+    StoreMissing,
+    StoreUnavailable,
+)
+
+__all__ = [
+    "COMMANDS",
+    "EXIT_FINDINGS",
+    "EXIT_NO_DATABASE",
+    "EXIT_TOO_NEW",
+    "EXIT_USAGE",
+    "LazyCommand",
+    "Refusal",
+    "cli",
+]
+
+EXIT_FINDINGS = 1
+EXIT_USAGE = 2
+EXIT_NO_DATABASE = 3
+EXIT_TOO_NEW = 4
+
+
+class LazyCommand(NamedTuple):
+    """Where a command lives, and what the overview says of it without loading it."""
+
+    module: str
+    attribute: str
+    help: str
+
+
+def _command(module: str, help_text: str, attribute: str = "command") -> LazyCommand:
+    return LazyCommand(f"agenttrace.cli.{module}", attribute, help_text)
+
+
+COMMANDS: dict[str, LazyCommand] = {
+    "run": _command("run", "Run a Python program with tracing switched on."),
+    "demo": _command("demo", "Let a small agent audit a folder, and show what it did."),
+    "list": _command("listing", "List the recorded conversations, newest first."),
+    "show": _command("show", "Show one conversation as a tree or a timeline."),
+    "errors": _command("failures", "List failures, newest first, with what became of each."),
+    "ps": _command("ps", "Show what is open now, for how long, in which process."),
+    "sql": _command("sql", "Query the database with SQL, read only."),
+    "path": _command("path", "Print the path of the database."),
+    "doctor": _command("doctor", "Check the database, the rings and what was lost."),
+    "migrate": _command("migrate", "Move the database's schema up or down."),
+}
+"""In the order of the overview: first record, then read, then look after it."""
+
+
+class Refusal(click.ClickException):
+    """Ends a command with one line on stderr and the exit code of its cause."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+    def show(self, file: Any = None) -> None:
+        note(self.message)
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported on first use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Give the names in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and give the command; None when there is none of that name."""
+        lazy = COMMANDS.get(cmd_name)
+        if lazy is None:
+            return None
+        command = getattr(importlib.import_module(lazy.module), lazy.attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the overview from the table, loading nothing."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, lazy.help) for name, lazy in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; turn the errors that people can cause into one line and an exit code."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
+        except BrokenPipeError:
+            _stop_writing()
+            return None
+        except SchemaTooNew as exc:
+            raise Refusal(str(exc), EXIT_TOO_NEW) from exc
+        except StoreMissing as exc:
+            raise Refusal(
+                f"{exc}\nTwo commands make one:  agenttrace demo  |  agenttrace run your_agent.py",
+                EXIT_NO_DATABASE,
+            ) from exc
+        except StoreUnavailable as exc:
+            raise Refusal(str(exc), EXIT_NO_DATABASE) from exc
+        except NotFound as exc:
+            raise Refusal(_with_nearest(exc), EXIT_USAGE) from exc
+        except AgentTraceError as exc:
+            raise Refusal(str(exc), EXIT_USAGE) from exc
+
+
+def _with_nearest(exc: NotFound) -> str:
+    message = str(exc)
+    if exc.nearest and not any(name in message for name in exc.nearest):
+        message += "\nNearest: " + ", ".join(exc.nearest)
+    return message
+
+
+def _stop_writing() -> None:
+    """Point stdout at nothing, so that the flush at exit meets no closed pipe."""
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+    except (OSError, ValueError):
+        return
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(VERSION, "-V", "--version", prog_name="agenttrace", message="%(prog)s %(version)s")
+def cli() -> None:
+    """
+    See what an LLM agent really did: every call, error, retry and swallowed exception.
+
+    Record with `agenttrace run your_agent.py` or `AGENTTRACE=1`, then read with
+    `agenttrace show last`. Data goes to stdout, notes to stderr. Exit codes: 0 fine,
+    1 findings (only of commands that check something), 2 usage, 3 no or corrupt
+    database, 4 the database was written by a newer agenttrace.
+    """

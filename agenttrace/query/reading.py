@@ -1,0 +1,122 @@
+"""
+The one way from this package to rows: SELECT statements on one open database.
+
+Invariant: nothing here writes. A row type's fields are the columns of its table
+or view (a trailing ``_json`` is ours alone), so one function reads them all.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import fields
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from agenttrace.errors import ConfigError
+from agenttrace.store.rows import (
+    AgentRow,
+    ConversationRow,
+    Event,
+    Failure,
+    OpenOperation,
+    Page,
+    ProcessRow,
+    ToolTrace,
+)
+
+if TYPE_CHECKING:
+    from agenttrace.store.database import StoreDatabase
+
+__all__ = ["Reader", "SqlResult", "build_page", "parse_cursor", "render_cursor"]
+
+Row = TypeVar("Row")
+
+_SOURCES: dict[type, str] = {
+    AgentRow: "agents",
+    ConversationRow: "agent_sessions",
+    Event: "trajectory_events",
+    Failure: "failures",
+    OpenOperation: "open_operations",
+    ProcessRow: "processes",
+    ToolTrace: "tool_traces",
+}
+
+SqlResult = tuple[list[str], list[tuple[Any, ...]]]
+"""Column names and rows."""
+
+
+@cache
+def _columns(row_type: type) -> str:
+    return ", ".join(field.name.removesuffix("_json") for field in fields(row_type))
+
+
+class Reader:
+    """Reads rows of one open database; made by ``TraceViewer``."""
+
+    def __init__(self, database: StoreDatabase) -> None:
+        self.database = database
+
+    def snapshot(self) -> AbstractContextManager[Any]:
+        """Hold one state of the database over several reads."""
+        return self.database.reading()
+
+    def rows(self, sql: str, params: Iterable[Any] = ()) -> list[tuple[Any, ...]]:
+        """
+        Run one SELECT.
+
+        Raises:
+            StoreError: The database refuses it, in our words.
+        """
+        with self.database.reading():
+            return self.database.execute(sql, tuple(params)).fetchall()
+
+    def value(self, sql: str, params: Iterable[Any] = ()) -> Any:
+        """Give the first column of the first row; None without rows."""
+        found = self.rows(sql, params)
+        return found[0][0] if found else None
+
+    def select(self, row_type: type[Row], tail: str = "", params: Iterable[Any] = ()) -> tuple[Row, ...]:
+        """
+        Read rows of the table or view of *row_type*.
+
+        Args:
+            row_type: One of the dataclasses of ``store.rows``.
+            tail: What follows the table's name: WHERE, ORDER BY, LIMIT.
+            params: Values for the tail's question marks.
+        """
+        sql = f"SELECT {_columns(row_type)} FROM {_SOURCES[row_type]} {tail}"
+        return tuple(row_type(*row) for row in self.rows(sql, params))
+
+
+def render_cursor(values: Sequence[Any]) -> str:
+    """Render the sort key of a page's last row as opaque text."""
+    text = json.dumps(list(values), separators=(",", ":"))
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def parse_cursor(cursor: str, length: int) -> list[Any]:
+    """
+    Read what ``render_cursor`` gave.
+
+    Raises:
+        ConfigError: *cursor* is not one of ours, or of another call.
+    """
+    try:
+        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+        values = json.loads(text)
+    except (ValueError, TypeError):
+        values = None
+    if not isinstance(values, list) or len(values) != length:
+        raise ConfigError(f"cursor={cursor!r}: hand in the next_cursor of a page of the same call.")
+    return values
+
+
+def build_page(rows: Sequence[Row], limit: int, key: Any) -> Page[Row]:
+    """Make a page of *rows*, of which one more than *limit* was read when there is a next page."""
+    if len(rows) <= limit:
+        return Page(tuple(rows), None)
+    kept = tuple(rows[:limit])
+    return Page(kept, render_cursor(key(kept[-1])))

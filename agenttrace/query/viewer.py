@@ -1,0 +1,413 @@
+"""
+``TraceViewer``: the questions that people ask of recorded conversations.
+
+Invariant: it never writes. Every list comes as a ``Page``, so that no answer is
+cut short without saying so; rows are frozen dataclasses; an unknown id raises
+``NotFound`` with the nearest ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from agenttrace import clock
+from agenttrace.errors import ConfigError, NotFound
+from agenttrace.events import FATES
+from agenttrace.query import formatting
+from agenttrace.query.liveness import OUT_OF_CONTACT, read_liveness
+from agenttrace.query.reading import Reader, build_page, parse_cursor
+from agenttrace.query.select import Selection, find_nearest_ids, select_conversation
+from agenttrace.query.summary import Summary, build_summary
+from agenttrace.query.timeline import Moment, iter_events, read_events, search_condition, to_ms
+from agenttrace.query.tree import Tree, build_tree
+from agenttrace.store.rows import (
+    AgentRow,
+    ConversationRow,
+    Event,
+    Failure,
+    OpenOperation,
+    Page,
+    ProcessRow,
+    ToolTrace,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from agenttrace.store.event_store import TraceStore
+
+__all__ = ["TraceViewer"]
+
+_PAYLOADS_NO_TREE_NEEDS = ("model_delta", "snapshot", "model_call", "model_turn", "message")
+
+
+class TraceViewer:
+    """
+    Read conversations.
+
+    Args:
+        store: The store to read; with it closed, every call raises.
+        held: Gives the ids of processes that hold a ring on this machine now, so that their open
+            operations count as running however long ago they were seen.
+    """
+
+    def __init__(self, store: TraceStore, *, held: Callable[[], Collection[str]] | None = None) -> None:
+        self.store = store
+        self.reader = Reader(store.database)
+        self._held = held
+
+    # Conversations
+
+    def conversations(
+        self,
+        limit: int = 50,
+        cursor: str | None = None,
+        *,
+        status: str | None = None,
+        cwd: str | None = None,
+    ) -> Page[ConversationRow]:
+        """
+        List conversations, newest first.
+
+        Args:
+            limit: How many at most.
+            cursor: ``next_cursor`` of the page before.
+            status: Only those that stand so (``running completed failed cancelled interrupted``).
+            cwd: Only those recorded by a process that was started in this folder.
+        """
+        where, params = [], []
+        if cursor is not None:
+            where.append("(ts_ms, id) < (?, ?)")
+            params += parse_cursor(cursor, 2)
+        if status is not None:
+            where.append("status = ?")
+            params.append(status)
+        if cwd is not None:
+            where.append("process_id IN (SELECT process_id FROM processes WHERE cwd = ?)")
+            params.append(cwd)
+        tail = f"WHERE {' AND '.join(where)} " if where else ""
+        rows = self.reader.select(
+            ConversationRow, f"{tail}ORDER BY ts_ms DESC, id DESC LIMIT ?", [*params, _checked(limit) + 1]
+        )
+        return build_page(rows, limit, lambda row: (row.ts_ms, row.id))
+
+    def conversation(self, conversation_id: str) -> ConversationRow:
+        """
+        Give one conversation.
+
+        Raises:
+            NotFound: There is none of that id; ``nearest`` has the nearest ids.
+        """
+        rows = self.reader.select(ConversationRow, "WHERE id = ?", [conversation_id])
+        if not rows:
+            nearest = find_nearest_ids(self.reader, conversation_id)
+            hint = f" Nearest: {', '.join(nearest)}." if nearest else ""
+            raise NotFound(f"no conversation {conversation_id!r}.{hint}", nearest)
+        return rows[0]
+
+    def resolve(self, selector: str) -> Selection:
+        """
+        Find the conversation that a selector means, such as ``last~2`` or the start of an id.
+
+        Raises:
+            NotFound: There is none, or the start fits several.
+        """
+        return select_conversation(self.reader, selector)
+
+    def status(self, conversation: ConversationRow) -> str:
+        """Tell how a conversation stands; ``out of contact`` when nobody who could run it is seen."""
+        if conversation.status != "running":
+            return conversation.status
+        judge = self._judge()
+        processes = self.reader.rows(
+            "SELECT DISTINCT process_id FROM open_spans WHERE conversation_id = ?", [conversation.id]
+        ) or [(conversation.process_id,)]
+        states = {judge(process_id or "") for (process_id,) in processes}
+        return "running" if "running" in states else OUT_OF_CONTACT
+
+    def agents(self, conversation_id: str) -> tuple[AgentRow, ...]:
+        """Give the agents of a conversation, in the order in which they started."""
+        return self.reader.select(
+            AgentRow, "WHERE conversation_id = ? ORDER BY ts_ms, agent_id", [conversation_id]
+        )
+
+    def summary(self, conversation_id: str) -> Summary:
+        """
+        Count one conversation.
+
+        Raises:
+            NotFound: There is none of that id.
+        """
+        with self.reader.snapshot():
+            conversation = self.conversation(conversation_id)
+            return build_summary(self.reader, conversation, self.status(conversation))
+
+    # Events
+
+    def timeline(
+        self,
+        conversation_id: str,
+        *,
+        agent_id: str | None = None,
+        turn: int | None = None,
+        kinds: Sequence[str] = (),
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> Page[Event]:
+        """
+        Read a page of a conversation's events in the order of time.
+
+        Args:
+            conversation_id: Its id.
+            agent_id: Only this agent's: its id or its name.
+            turn: Only events of this turn.
+            kinds: Only these kinds; all when empty.
+            limit: How many at most.
+            cursor: ``next_cursor`` of the page before.
+
+        Raises:
+            NotFound: There is no such conversation.
+        """
+        self.conversation(conversation_id)
+        conditions, values = ["conversation_id = ?"], [conversation_id]
+        extra, more = _event_conditions(agent=agent_id, turn=turn, kinds=kinds)
+        return read_events(
+            self.reader, conditions + extra, [*values, *more], limit=limit, cursor=cursor
+        )
+
+    def tree(self, conversation_id: str) -> Tree:
+        """
+        Put a conversation's agents, calls and turns together.
+
+        Raises:
+            NotFound: There is no such conversation.
+        """
+        with self.reader.snapshot():
+            self.conversation(conversation_id)
+            fates = self.fates(conversation_id)
+            events = list(
+                iter_events(self.reader, conversation_id, without_payload_of=_PAYLOADS_NO_TREE_NEEDS)
+            )
+        return build_tree(
+            events,
+            conversation_id=conversation_id,
+            fates=fates,
+            liveness=self._judge(),
+            now_ns=clock.now_ns(),
+        )
+
+    def search(
+        self,
+        query: str,
+        conversation_id: str | None = None,
+        *,
+        agent_id: str | None = None,
+        kinds: Sequence[str] = (),
+        since: Moment | None = None,
+        until: Moment | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> Page[Event]:
+        """
+        Find events whose payload or names contain *query*; ASCII letters of either case match.
+
+        Args:
+            query: Plain text; ``%`` and ``_`` mean themselves.
+            conversation_id: Only in this conversation.
+            agent_id: Only of this agent: its id or its name.
+            kinds: Only these kinds; all when empty.
+            since: Not before this time.
+            until: Not after this time.
+            limit: How many at most, oldest first.
+            cursor: ``next_cursor`` of the page before.
+
+        Raises:
+            NotFound: There is no such conversation.
+        """
+        conditions: list[str] = []
+        values: list[Any] = []
+        if conversation_id is not None:
+            self.conversation(conversation_id)
+            conditions.append("conversation_id = ?")
+            values.append(conversation_id)
+        extra, more = _event_conditions(agent=agent_id, kinds=kinds, since=since, until=until)
+        condition, patterns = search_condition(query)
+        return read_events(
+            self.reader,
+            [*conditions, *extra, condition],
+            [*values, *more, *patterns],
+            limit=limit,
+            cursor=cursor,
+        )
+
+    def event(self, event_id: int | str) -> Event:
+        """
+        Give one event, whole.
+
+        Args:
+            event_id: Its row id, or its ``event_id``.
+
+        Raises:
+            NotFound: There is none.
+        """
+        text = str(event_id).removeprefix("#")
+        found: tuple[Event, ...] = ()
+        if text.isdecimal() and len(text) < 19:
+            found = self.reader.select(Event, "WHERE id = ?", [int(text)])
+        elif "-" in text:
+            found = self.reader.select(Event, "WHERE event_id = ? LIMIT 1", [text])
+        if found:
+            return found[0]
+        newest = self.reader.value("SELECT max(id) FROM trajectory_events")
+        hint = f" Row ids go from 1 to {newest}." if newest else " No event is recorded yet."
+        raise NotFound(f"no event {text!r}.{hint}", () if newest is None else (str(newest),))
+
+    def blob(self, sha256: str) -> bytes | None:
+        """Give the whole value that stands behind a cut payload; None when it was not kept."""
+        body = self.reader.value("SELECT body FROM payload_blobs WHERE sha256 = ?", [sha256])
+        return None if body is None else bytes(body)
+
+    # Calls and failures
+
+    def calls(self, conversation_id: str, *, limit: int = 100, cursor: str | None = None) -> Page[ToolTrace]:
+        """Read a conversation's calls with all their attempts, in the order of storage."""
+        where, params = "conversation_id = ?", [conversation_id]
+        if cursor is not None:
+            where += " AND id > ?"
+            params += parse_cursor(cursor, 1)
+        rows = self.reader.select(
+            ToolTrace, f"WHERE {where} ORDER BY id LIMIT ?", [*params, _checked(limit) + 1]
+        )
+        return build_page(rows, limit, lambda row: (row.id,))
+
+    def failures(
+        self,
+        conversation_id: str | None = None,
+        *,
+        agent_id: str | None = None,
+        fate: str | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> Page[Failure]:
+        """
+        List failures, newest first, each once, with what became of it.
+
+        Args:
+            conversation_id: Only in this conversation.
+            agent_id: Only of this agent: its id or its name.
+            fate: Only with this fate: ``retried reported swallowed escaped open``.
+            since: Not before this time.
+            until: Not after this time.
+            limit: How many at most.
+            cursor: ``next_cursor`` of the page before.
+        """
+        if fate is not None and fate not in FATES:
+            raise ConfigError(f"fate={fate!r}: give one of {', '.join(FATES)}.")
+        where: list[str] = []
+        params: list[Any] = []
+        if conversation_id is not None:
+            where.append("conversation_id = ?")
+            params.append(conversation_id)
+        if agent_id is not None:
+            where.append("(agent_name = ? OR agent_id = ?)")
+            params += [agent_id, agent_id]
+        for moment, compare in ((since, ">="), (until, "<=")):
+            if moment is not None:
+                where.append(f"ts_ms {compare} ?")
+                params.append(to_ms(moment))
+        if cursor is not None:
+            where.append("(ts_ms, id) < (?, ?)")
+            params += parse_cursor(cursor, 2)
+        if fate is not None:
+            where.append("fate = ?")
+            params.append(fate)
+        tail = f"WHERE {' AND '.join(where)} " if where else ""
+        rows = self.reader.select(
+            Failure, f"{tail}ORDER BY ts_ms DESC, id DESC LIMIT ?", [*params, _checked(limit) + 1]
+        )
+        return build_page(rows, limit, lambda row: (row.ts_ms, row.id))
+
+    def fates(self, conversation_id: str) -> dict[str, str]:
+        """Give what became of each failure of a conversation, by ``error_id``."""
+        rows = self.reader.rows(
+            "SELECT error_id, fate FROM failures WHERE conversation_id = ? AND error_id IS NOT NULL",
+            [conversation_id],
+        )
+        return {error_id: fate for error_id, fate in rows if fate is not None}
+
+    # What is going on
+
+    def open_operations(self, limit: int = 1000) -> tuple[tuple[OpenOperation, str], ...]:
+        """Give what has started and not ended, oldest first, each with ``running`` or ``out of contact``."""
+        judge = self._judge()
+        rows = self.reader.select(OpenOperation, "ORDER BY ts_ns, id LIMIT ?", [_checked(limit)])
+        return tuple((row, judge(row.process_id or "")) for row in rows)
+
+    def processes(self, limit: int = 100) -> tuple[ProcessRow, ...]:
+        """Give the processes that recorded, newest first."""
+        return self.reader.select(ProcessRow, "ORDER BY started_ms DESC, process_id LIMIT ?", [_checked(limit)])
+
+    def _judge(self) -> Callable[[str], str]:
+        return read_liveness(self.reader, self._held() if self._held is not None else ())
+
+    # Lists of events, filtered and as text
+
+    @staticmethod
+    def filter_by_type(events: Iterable[Event], *kinds: str) -> list[Event]:
+        """Keep the events of these kinds."""
+        return [event for event in events if event.kind in kinds]
+
+    @staticmethod
+    def filter_errors(events: Iterable[Event]) -> list[Event]:
+        """Keep ``error`` events and everything that ended in an error."""
+        return [event for event in events if event.kind == "error" or event.status == "error"]
+
+    @staticmethod
+    def filter_by_duration(events: Iterable[Event], min_ms: float) -> list[Event]:
+        """Keep events that took at least *min_ms*; those without a duration, or with 0, are dropped."""
+        return [event for event in events if event.duration_ms and event.duration_ms >= min_ms]
+
+    @staticmethod
+    def format_timeline(events: Iterable[Event]) -> str:
+        """Render events as a framed plain-text list in the order of time."""
+        return formatting.format_timeline(events)
+
+    @staticmethod
+    def format_tree(events: Iterable[Event]) -> str:
+        """Render events as a plain-text tree; orphans and cycles stand at the top level."""
+        return formatting.format_tree(events)
+
+
+def _checked(limit: int) -> int:
+    if limit < 1:
+        raise ConfigError(f"limit={limit}: give 1 or more.")
+    return limit
+
+
+def _event_conditions(
+    *,
+    agent: str | None = None,
+    turn: int | None = None,
+    kinds: Sequence[str] = (),
+    since: Moment | None = None,
+    until: Moment | None = None,
+) -> tuple[list[str], list[Any]]:
+    conditions: list[str] = []
+    values: list[Any] = []
+    if agent is not None:
+        conditions.append("(agent_id = ? OR agent_name = ?)")
+        values += [agent, agent]
+    if turn is not None:
+        conditions.append("turn = ?")
+        values.append(turn)
+    if kinds:
+        conditions.append(f"kind IN ({', '.join('?' for _ in kinds)})")
+        values += kinds
+    for moment, compare in ((since, ">="), (until, "<=")):
+        if moment is not None:
+            conditions.append(f"ts_ms {compare} ?")
+            values.append(to_ms(moment))
+    return conditions, values
