@@ -7,6 +7,7 @@ written or the first question asked, never by ``import agenttrace``.
 
 from agenttrace.store.batch import EventSink, Finish, ProcessCounters, RingPosition, Written
 from agenttrace.store.database import SCHEMA_VERSION, StoreDatabase, open_database
+from agenttrace.store.event_store import TraceStore
 from agenttrace.store.plan import Record
 from agenttrace.store.rows import (
     AgentRow,
@@ -35,6 +36,7 @@ __all__ = [
     "RingPosition",
     "StoreDatabase",
     "ToolTrace",
+    "TraceStore",
     "Written",
     "open_database",
 ]

@@ -22,7 +22,8 @@ from agenttrace.errors import RingTaken
 from agenttrace.events import ProcessInfo
 from agenttrace.store import finish as closing
 from agenttrace.store import insert
-from agenttrace.store.database import BUSY_TIMEOUT_MS, SCHEMA_VERSION, StoreDatabase, open_database
+from agenttrace.store.connection import BUSY_TIMEOUT_MS, SCHEMA_VERSION, StoreDatabase
+from agenttrace.store.database import open_database
 from agenttrace.store.plan import Plan, Record, agents_of, build_plan, describe_failure
 from agenttrace.store.target import Target, resolve_target
 
@@ -287,7 +288,8 @@ def _end_process(connection: sqlite3.Connection, finish: Finish, ring: RingPosit
     if finish.exit is not None:
         ended_ms = finish.at_ns // 1_000_000 if finish.at_ns else now_ms
         connection.execute(
-            "UPDATE processes SET ended_ms = coalesce(ended_ms, ?), exit = coalesce(exit, ?) WHERE process_id = ?",
+            "UPDATE processes SET ended_ms = coalesce(ended_ms, ?), exit = coalesce(exit, ?)"
+            " WHERE process_id = ?",
             (ended_ms, finish.exit, finish.process_id),
         )
     if finish.ring_closed and ring is not None:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from playhouse.migrations import Migration, MigrationError, Runner
 
 from agenttrace.errors import StoreBusy, StoreError, StoreUnavailable
-from agenttrace.store.database import APPLICATION_ID, SCHEMA_VERSION, StoreDatabase, too_new, translated
+from agenttrace.store.connection import APPLICATION_ID, SCHEMA_VERSION, StoreDatabase, too_new, translated
 from agenttrace.store.target import file_system_of, is_shared_file_system
 
 try:
@@ -139,7 +139,7 @@ def _version(name: str) -> int:
 
 @contextlib.contextmanager
 def _foreign_keys_off(database: StoreDatabase) -> Iterator[None]:
-    """Dropping a table deletes its rows first, and would cascade; the pragma works outside transactions only."""
+    """Keep DROP TABLE, which deletes rows first, from cascading; works outside transactions only."""
     database.execute("PRAGMA foreign_keys = 0")
     try:
         yield
@@ -180,7 +180,7 @@ def _lock_file(database: StoreDatabase) -> Iterator[None]:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as exc:
         raise StoreUnavailable(
-            f"{path}: cannot be made ({exc.strerror}); look at the rights of the folder."
+            f"{path}: cannot be made ({exc.strerror}); look at the folder's rights."
         ) from exc
     try:
         deadline_s = time.monotonic() + _LOCK_WAIT_S
@@ -191,7 +191,8 @@ def _lock_file(database: StoreDatabase) -> Iterator[None]:
             except BlockingIOError:
                 if time.monotonic() > deadline_s:
                     raise StoreBusy(
-                        f"{database.target.name}: another process has been migrating it for {_LOCK_WAIT_S:.0f} s."
+                        f"{database.target.name}: another process has been migrating it"
+                        f" for {_LOCK_WAIT_S:.0f} s; try again."
                     ) from None
                 time.sleep(_LOCK_POLL_S)
             except OSError:

@@ -32,7 +32,8 @@ class MultiInsert:
     """
 
     def __init__(self, query: peewee.Insert, *, max_variables: int = 32_766) -> None:
-        sql, params = peewee.SqliteDatabase(None).get_sql_context().sql(query).query()
+        context: Any = peewee.SqliteDatabase(None).get_sql_context()
+        sql, params = context.sql(query).query()
         row = "(" + ", ".join("?" * len(params)) + ")"
         head, found, tail = sql.partition(f"VALUES {row}")
         if not found:

@@ -31,8 +31,8 @@ MEMORY = ":memory:"
 
 _SHARED_FILE_SYSTEMS = frozenset(
     (
-        "9p acfs afp afpfs afs beegfs ceph cifs coda davfs drvfs gfs gfs2 glusterfs gpfs hgfs lustre ncpfs nfs nfs3 nfs4"
-        " ocfs2 orangefs panfs prl_fs pvfs2 smb2 smb3 smbfs vboxsf virtiofs vmhgfs webdav"
+        "9p acfs afp afpfs afs beegfs ceph cifs coda davfs drvfs gfs gfs2 glusterfs gpfs hgfs lustre ncpfs"
+        " nfs nfs3 nfs4 ocfs2 orangefs panfs prl_fs pvfs2 smb2 smb3 smbfs vboxsf virtiofs vmhgfs webdav"
     ).split()
 )
 _SHARED_FUSE = (
@@ -80,9 +80,7 @@ def resolve_target(target: str | os.PathLike[str]) -> Target:
     Raises:
         ConfigError: It is empty, or another kind of URL.
     """
-    text = os.fspath(target)
-    if isinstance(text, bytes):
-        text = os.fsdecode(text)
+    text = os.fsdecode(target)
     if text == MEMORY or text in ("sqlite://", "sqlite:///:memory:"):
         return Target(MEMORY, MEMORY)
     path = text
@@ -197,7 +195,7 @@ def _unescape_octal(text: str) -> str:
 
 
 def is_shared_file_system(kind: str | None) -> bool:
-    """Tell whether other machines or a host may hold the same files, so that shared memory cannot be trusted."""
+    """Tell whether other machines may hold the same files, so that shared memory does not reach them."""
     if kind is None:
         return False
     kind = kind.lower()

@@ -187,7 +187,8 @@ INDEXES = (
     """,
     # The later attempts of a call.
     """
-    CREATE INDEX idx_events_retry ON trajectory_events (retry_of) WHERE retry_of IS NOT NULL
+    CREATE INDEX idx_events_retry ON trajectory_events (retry_of)
+        WHERE kind = 'tool_call' AND retry_of IS NOT NULL
     """,
     # The last calls of one tool; the slowest tools.
     """

@@ -1,10 +1,11 @@
 """
 Make the views that people and `agenttrace` read: schema 2.
 
-``tool_traces``, ``agents``, ``agent_sessions`` and ``open_operations`` show times as UTC text beside ``ts_ms``. Every one of them
-is a plain SELECT with correlated look-ups, without DISTINCT, GROUP BY or
-window, so that SQLite merges it into the query around it and a condition on
-``ts_ms``, ``agent_name``, ``tool_name`` or ``conversation_id`` reaches an index.
+``tool_traces``, ``agents``, ``agent_sessions`` and ``open_operations`` show
+times as UTC text beside ``ts_ms``. Every one of them is a plain SELECT with
+correlated look-ups, without DISTINCT, GROUP BY or window, so that SQLite merges
+it into the query around it and a condition on ``ts_ms``, ``agent_name``,
+``tool_name`` or ``conversation_id`` reaches an index.
 
 ``+column`` in a condition keeps SQLite from choosing the index of that column:
 without statistics it would walk a whole conversation rather than the two rows
@@ -185,7 +186,8 @@ SELECT
     {_sum("model_turns")},
     {_sum("input_tokens")},
     {_sum("output_tokens")},
-    (SELECT max(a.last_ts_ms) FROM agent_rollups a WHERE a.conversation_id = c.id) - c.created_ms AS duration_ms,
+    (SELECT max(a.last_ts_ms) FROM agent_rollups a WHERE a.conversation_id = c.id) - c.created_ms
+        AS duration_ms,
     c.created_ms AS ts_ms,
     (SELECT max(a.last_ts_ms) FROM agent_rollups a WHERE a.conversation_id = c.id) AS last_ts_ms,
     c.metadata AS metadata,

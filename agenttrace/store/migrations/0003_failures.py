@@ -80,7 +80,8 @@ _WAY = f"""CASE
             ELSE coalesce((
                 SELECT CASE WHEN p.status IN ('interrupted', 'cancelled') THEN 'open' ELSE 'swallowed' END
                 FROM trajectory_events p
-                WHERE p.span_id = x.parent_span_id AND p.kind IN {_ENDS} AND +p.conversation_id = e.conversation_id
+                WHERE p.span_id = x.parent_span_id AND p.kind IN {_ENDS}
+                AND +p.conversation_id = e.conversation_id
                 ORDER BY p.id LIMIT 1), 'open')
             END
         {_OUTERMOST})
@@ -93,12 +94,12 @@ _WAY = f"""CASE
 
 # The agent in whose operation the failure stopped: of the operation around the outermost one that it closed.
 _CATCHER = f"""(SELECT p.agent_id FROM trajectory_events p
-        WHERE p.span_id = (SELECT x.parent_span_id {_OUTERMOST}) AND p.kind IN ('tool_call', 'agent_start', 'model_call')
-        AND +p.conversation_id = e.conversation_id ORDER BY p.id LIMIT 1)"""
+        WHERE p.span_id = (SELECT x.parent_span_id {_OUTERMOST})
+        AND p.kind IN ('tool_call', 'agent_start', 'model_call') AND +p.conversation_id = e.conversation_id ORDER BY p.id LIMIT 1)"""
 
 
 def _contains(payload: str) -> str:
-    """Render SQL: *payload* holds the probe, as text or as text inside JSON text; short ones with their type."""
+    """Render SQL: *payload* holds the probe, as text or as JSON text in text; a short one with its type."""
     return (
         f"(instr({payload}, e.once) > 0 OR instr({payload}, e.twice) > 0)"
         f" AND (e.chars >= {_SHORT_CHARS} OR instr({payload}, e.type) > 0)"
@@ -188,7 +189,8 @@ SELECT
     json_extract(e.payload, '$.returned') AS returned,
     coalesce(json_extract(e.payload, '$.handled'), 0) OR EXISTS (
         SELECT 1 FROM trajectory_events h
-        WHERE h.error_id = e.error_id AND h.kind = 'handled' AND +h.conversation_id = e.conversation_id) AS handled,
+        WHERE h.error_id = e.error_id AND h.kind = 'handled' AND +h.conversation_id = e.conversation_id)
+        AS handled,
     e.cause_error_id AS cause_error_id,
     coalesce((
         WITH RECURSIVE chain (error_id, depth) AS (
@@ -204,8 +206,8 @@ SELECT
             SELECT chain.depth AS depth, told.told AS told, told.way AS way,
                 EXISTS (SELECT 1 FROM trajectory_events s WHERE {_RAISED_FROM})
                     OR EXISTS (SELECT 1 FROM trajectory_events g WHERE {_GROUP_OF}) AS has_next
-            FROM chain CROSS JOIN trajectory_events row ON row.error_id = chain.error_id AND row.kind = 'error'
-                AND +row.conversation_id = e.conversation_id
+            FROM chain CROSS JOIN trajectory_events row
+                ON row.error_id = chain.error_id AND row.kind = 'error' AND +row.conversation_id = e.conversation_id
             CROSS JOIN failure_facts told ON told.id = row.id
         ) fact
         WHERE fact.told IS NOT NULL OR fact.way = 'escaped' OR NOT fact.has_next

@@ -1,0 +1,231 @@
+"""
+One open database: its connection, its errors in our words, its transactions.
+
+Invariants: a file that is not ours is never changed; a connection is never
+used, closed or finalised in a process that did not open it; two databases open
+at once know nothing of each other. All use of one connection goes through
+``lock``, which protects the connection and the transaction on it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+import weakref
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+import peewee
+
+from agenttrace.errors import SchemaTooNew, StoreBusy, StoreCorrupt, StoreError, StoreUnavailable
+from agenttrace.store.target import Identity, Target, read_identity
+
+__all__ = [
+    "APPLICATION_ID",
+    "BUSY_TIMEOUT_MS",
+    "SCHEMA_VERSION",
+    "StoreDatabase",
+    "connect",
+    "too_new",
+    "translated",
+]
+
+SCHEMA_VERSION = 3
+"""Number of the newest migration; it stands in ``PRAGMA user_version``."""
+
+APPLICATION_ID = 0x61677472
+"""``agtr`` in ``PRAGMA application_id``: this file is an agenttrace database."""
+
+BUSY_TIMEOUT_MS = 100
+_CACHE_KIB = 16_384
+
+_open_databases: weakref.WeakSet[StoreDatabase] = weakref.WeakSet()
+_inherited: list[Any] = []
+"""Connections of the parent process, kept so that nothing ever finalises them here."""
+
+
+class StoreDatabase:
+    """
+    A connection to one database, and which file that is.
+
+    Made by ``database.open_database``. It may be used by any thread; ``lock`` orders them.
+    """
+
+    def __init__(self, target: Target, peewee_database: peewee.SqliteDatabase, *, readonly: bool) -> None:
+        self.target = target
+        self.peewee = peewee_database
+        self.readonly = readonly
+        self.lock = threading.RLock()
+        self.pid = os.getpid()
+        self.identity: Identity | None = None if target.is_memory else read_identity(target.path)
+        self.journal_mode = ""
+        _open_databases.add(self)
+
+    def __repr__(self) -> str:
+        state = "closed" if self.is_closed() else "open"
+        return f"<StoreDatabase {self.target.name!r} {state}>"
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The connection itself."""
+        database: Any = self.peewee
+        connection: sqlite3.Connection = database.connection()
+        return connection
+
+    def is_closed(self) -> bool:
+        """Tell whether ``close`` was called, or this is a forked child of the process that opened it."""
+        return bool(self.peewee.is_closed())
+
+    def is_current(self) -> bool:
+        """Tell whether the path still names the file that was opened (2 µs)."""
+        return self.target.is_memory or read_identity(self.target.path) == self.identity
+
+    def close(self) -> None:
+        """Close the connection; a second time does nothing."""
+        with self.lock:
+            if self.is_closed():
+                return
+            connection = self.connection
+            if connection.in_transaction:
+                with contextlib.suppress(sqlite3.Error):
+                    connection.rollback()
+            with contextlib.suppress(sqlite3.Error, peewee.PeeweeException):
+                self.peewee.close()
+
+    def execute(self, sql: str, params: Any = ()) -> sqlite3.Cursor:
+        """
+        Run one statement.
+
+        Raises:
+            StoreError: In our words, whatever SQLite said.
+        """
+        with translated(self.target.name):
+            return self.connection.execute(sql, params)
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[StoreDatabase]:
+        """Hold the lock, and see one state of the database throughout."""
+        with self.lock, translated(self.target.name):
+            connection = self.connection
+            is_inside = bool(connection.in_transaction)
+            if not is_inside:
+                connection.execute("BEGIN")
+            try:
+                yield self
+            finally:
+                if not is_inside and connection.in_transaction:
+                    connection.execute("COMMIT")
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[StoreDatabase]:
+        """
+        Hold the lock and a write transaction: all of it is kept, or nothing.
+
+        Raises:
+            StoreBusy: Another process writes; nothing was written.
+            SchemaTooNew: Another process has migrated the database further.
+            StoreError: The database cannot be written.
+        """
+        with self.lock, translated(self.target.name):
+            connection = self.connection
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                found = connection.execute("PRAGMA user_version").fetchone()[0]
+                if found > SCHEMA_VERSION:
+                    raise too_new(self.target, found)
+                yield self
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    with contextlib.suppress(sqlite3.Error):
+                        connection.execute("ROLLBACK")
+                raise
+
+
+def connect(target: Target, *, readonly: bool, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> StoreDatabase:
+    """Connect without looking at the schema; for ``open_database`` and ``migrate``."""
+    where = target.path
+    options: dict[str, Any] = {"check_same_thread": False, "timeout": busy_timeout_ms / 1000}
+    if readonly:
+        where = f"file:{quote(os.path.realpath(target.path))}?mode=ro"
+        options["uri"] = True
+    elif not target.is_memory:
+        where = os.path.realpath(target.path)
+    pragmas = {"foreign_keys": 1, "synchronous": "NORMAL", "cache_size": -_CACHE_KIB}
+    database = StoreDatabase(
+        target, peewee.SqliteDatabase(where, pragmas=pragmas, thread_safe=False, **options), readonly=readonly
+    )
+    with translated(target.name):
+        database.peewee.connect()
+    return database
+
+
+def too_new(target: Target, found: int) -> SchemaTooNew:
+    """Build the error for a schema that a newer agenttrace has made."""
+    return SchemaTooNew(
+        f"{target.name}: schema {found}, this agenttrace reads up to {SCHEMA_VERSION};"
+        " upgrade agenttrace to open it."
+    )
+
+
+_BUSY = frozenset((sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED))
+_CORRUPT = frozenset((sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB))
+
+
+@contextlib.contextmanager
+def translated(name: str) -> Iterator[None]:
+    """Turn what SQLite raises about the database as a whole into one line of ours."""
+    try:
+        yield
+    except (sqlite3.Error, peewee.PeeweeException) as exc:
+        raise _translate(name, exc) from exc
+
+
+def _translate(name: str, exc: Exception) -> StoreError:
+    origin = getattr(exc, "orig", None) or exc
+    code = getattr(origin, "sqlite_errorcode", 0) or 0
+    primary = code & 0xFF
+    if primary in _BUSY:
+        return StoreBusy(f"{name}: another process holds the lock; nothing was written, try again.")
+    if primary in _CORRUPT:
+        what = "is no SQLite database" if primary == sqlite3.SQLITE_NOTADB else f"is damaged ({origin})"
+        return StoreCorrupt(f"{name}: {what}; name another with AGENTTRACE_DB or --db, or restore a copy.")
+    if primary == sqlite3.SQLITE_FULL:
+        return StoreUnavailable(f"{name}: the disk is full; free some room.")
+    if primary in (
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_IOERR,
+    ):
+        return StoreUnavailable(f"{name}: cannot be opened or written ({origin}); look at its rights.")
+    return StoreError(f"{name}: {origin}")
+
+
+def _abandon_in_child() -> None:
+    """Forget every connection of the parent without closing or finalising it."""
+    for database in list(_open_databases):
+        database.lock = threading.RLock()
+        if database.target.is_memory or database.is_closed():
+            continue  # memory has no file that two processes could share
+        connection = database.connection
+        _inherited.append(connection)
+        _leak(connection)
+        database.peewee.dispose()
+
+
+def _leak(thing: object) -> None:
+    """Keep one reference for ever, so that the interpreter's end does not finalise *thing* either."""
+    try:
+        import ctypes  # only in a forked child that inherited a connection
+
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
+    except Exception:
+        return  # _inherited holds it until the interpreter's last moment
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_abandon_in_child)

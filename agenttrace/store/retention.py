@@ -1,0 +1,85 @@
+"""
+Forget what is old: events by age, and conversations that are left empty by it.
+
+Invariants: a running conversation is never touched; a number that was given to
+an event is never given again; every conversation is cleaned in a transaction of
+its own, so that a writer beside it waits for one conversation at most.
+"""
+
+from __future__ import annotations
+
+from agenttrace.errors import ConfigError
+from agenttrace.store import rollups
+from agenttrace.store.connection import StoreDatabase
+
+__all__ = ["delete_before", "delete_conversation", "parse_retention_days"]
+
+_MS_PER_DAY = 86_400_000
+
+_OLD = """
+SELECT c.id FROM conversations c
+WHERE (c.created_ms < :cutoff_ms OR EXISTS (
+    SELECT 1 FROM agent_rollups a WHERE a.conversation_id = c.id AND a.first_ts_ms < :cutoff_ms))
+"""
+
+
+def parse_retention_days(value: object) -> float:
+    """
+    Read a number of days.
+
+    Raises:
+        ConfigError: It is no number, or negative.
+    """
+    try:
+        days = float(str(value))
+    except ValueError:
+        days = -1.0
+    if not 0 <= days < 1e6:
+        raise ConfigError(f"retention_days={value!r}: give a number of days, 0 or more.")
+    return days
+
+
+def delete_conversation(database: StoreDatabase, conversation_id: str) -> bool:
+    """Delete a conversation with all its events and counts; False when there was none."""
+    with database.writing() as open_database:
+        deleted = open_database.execute("DELETE FROM conversations WHERE id = ?", (conversation_id,))
+        return deleted.rowcount == 1
+
+
+def delete_before(database: StoreDatabase, now_ms: int, retention_days: float) -> int:
+    """
+    Delete the events that are older than *retention_days*, except those of running conversations.
+
+    A conversation that began before then and has no event left goes with them.
+
+    Returns:
+        How many events were deleted.
+    """
+    cutoff_ms = now_ms - int(retention_days * _MS_PER_DAY)
+    with database.reading():
+        old = [row[0] for row in database.execute(_OLD, {"cutoff_ms": cutoff_ms})]
+    return sum(_clean(database, conversation_id, cutoff_ms) for conversation_id in old)
+
+
+def _clean(database: StoreDatabase, conversation_id: str, cutoff_ms: int) -> int:
+    with database.writing():
+        connection = database.connection
+        state = connection.execute(
+            "SELECT status FROM agent_sessions WHERE id = ?", (conversation_id,)
+        ).fetchone()
+        if state is None or state[0] == "running":
+            return 0
+        deleted = connection.execute(
+            "DELETE FROM trajectory_events WHERE conversation_id = ? AND ts_ms < ?",
+            (conversation_id, cutoff_ms),
+        ).rowcount
+        left = connection.execute(
+            "SELECT 1 FROM trajectory_events WHERE conversation_id = ? LIMIT 1", (conversation_id,)
+        ).fetchone()
+        if left is None:
+            connection.execute(
+                "DELETE FROM conversations WHERE id = ? AND created_ms < ?", (conversation_id, cutoff_ms)
+            )
+        elif deleted:
+            rollups.rebuild(connection, conversation_id)
+        return int(deleted)
