@@ -26,6 +26,7 @@ __all__ = [
     "WORD_CLEAN",
     "WORD_DROPS",
     "WORD_HEAD",
+    "WORD_SEEN",
     "WORD_TAIL",
     "RingHeader",
     "RingInfo",
@@ -55,6 +56,8 @@ WORD_TAIL = 1
 """Where the first frame that is not in the database begins."""
 WORD_CLEAN = 2
 """1 once the process has begun its shutdown: what is left was no crash."""
+WORD_SEEN = 3
+"""When the process was last seen alive, in ns since 1970; at most some seconds old."""
 WORD_DROPS = 8
 """The first of the drop counters, in the order of ``DROP_REASONS``."""
 
@@ -122,6 +125,7 @@ class RingHeader(NamedTuple):
     head: int
     tail: int
     clean: bool
+    seen_ns: int
     dropped: dict[str, int]
     """Counts that are not 0, by reason."""
     info: RingInfo
@@ -182,6 +186,7 @@ def read_header(data: bytes) -> RingHeader:
         head,
         tail,
         bool(words[WORD_CLEAN]),
+        words[WORD_SEEN],
         read_drops(words),
         info,
     )

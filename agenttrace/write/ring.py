@@ -24,12 +24,13 @@ from typing import Any
 from zlib import crc32
 
 from agenttrace.write import ring_files
-from agenttrace.write.frames import FRAME_BYTES, OUTSIDE, pack_frame, pack_head
+from agenttrace.write.frames import FRAME_BYTES, OUTSIDE, pack_frame, pack_head, parse_outside
 from agenttrace.write.header import (
     DROP_REASONS,
     WORD_CLEAN,
     WORD_DROPS,
     WORD_HEAD,
+    WORD_SEEN,
     WORD_TAIL,
     WORDS_AT,
     WORDS_BYTES,
@@ -37,6 +38,7 @@ from agenttrace.write.header import (
     read_drops,
 )
 from agenttrace.write.ring_memory import Memory, make_memory
+from agenttrace.write.side_files import SideFiles
 
 __all__ = ["CLOSED", "DONE", "FULL", "NUDGE", "OVERSIZE", "Ring", "Waiting"]
 
@@ -80,6 +82,9 @@ class Ring:
         self.capacity_bytes = len(memory.mapping) - memory.data_at
         self.inline_bytes = self.capacity_bytes // 4
         """A longer event goes into a side file."""
+        self.side_files = SideFiles(None if memory.file is None else memory.file.path, self.capacity_bytes)
+        self.read_outside = self.side_files.read
+        self.forget_outside = self.side_files.forget
         self._data_at = memory.data_at
         self._size = len(memory.mapping)
         self._mapping = memory.mapping
@@ -90,6 +95,10 @@ class Ring:
         self._resting = True
         self._urged = False
         self._closed = False
+        self.is_abandoned = False
+        """It belongs to the process that this one was forked from."""
+        self.pressed_until_s: float | None = None
+        """Until when callers may wait for room, monotonic; None again once half of the ring is free."""
         self._attention_at = -1
         """A frame that would end beyond this place is put carefully."""
 
@@ -159,20 +168,29 @@ class Ring:
                     words[WORD_HEAD] = end
                     outcome = DONE
         except BaseException:
-            if self._waiting:
-                self.absorb()
+            self._absorb_after_interrupt()
             raise
         if self._waiting:
             return self.absorb() or outcome
         return outcome
 
     def put_outside(self, body: bytes) -> int:
-        """Put the body that ``frames.build_outside`` built; otherwise as ``put``."""
-        if self._owned():
-            return self._put_nested(body, OUTSIDE)
-        with self._lock:
-            outcome = self._put_carefully(body, OUTSIDE)
-        return self.absorb() or outcome
+        """Put an event into a side file, and a frame that names it into the ring; otherwise as ``put``."""
+        reference = self.side_files.keep(body)
+        if reference is None:
+            return FULL
+        outcome = FULL
+        try:
+            if self._owned():
+                outcome = self._put_nested(reference, OUTSIDE)
+            else:
+                with self._lock:
+                    outcome = self._put_carefully(reference, OUTSIDE)
+                outcome = self.absorb() or outcome
+        finally:
+            if outcome > NUDGE:
+                self.side_files.forget(parse_outside(reference).number)
+        return outcome
 
     def count_drop(self, reason: str, count: int = 1) -> None:
         """Count events that were dropped, under one of ``header.DROP_REASONS``."""
@@ -192,6 +210,17 @@ class Ring:
         with self._lock:
             self._put_waiting()
             return self._ask_for_writer()
+
+    def _absorb_after_interrupt(self) -> None:
+        try:
+            self.absorb()
+        except ValueError:
+            pass  # the memory is gone; the next ring gets what waits
+
+    @property
+    def is_closed(self) -> bool:
+        """Tell whether it takes no more events."""
+        return self._closed
 
     # ------------------------------------------------------------------ for the drainer
 
@@ -226,6 +255,8 @@ class Ring:
         with self._lock:
             self._words[WORD_TAIL] = place
             self._urged = False
+            if not self.is_half_full():
+                self.pressed_until_s = None
             self._rearm()
 
     def rest(self) -> bool:
@@ -243,9 +274,9 @@ class Ring:
             self._resting = resting
             self._rearm()
 
-    def is_half_empty(self) -> bool:
-        """Tell whether a time of too little room is over."""
-        return bool((self._words[WORD_HEAD] - self._words[WORD_TAIL]) * 2 <= self.capacity_bytes)
+    def is_half_full(self) -> bool:
+        """Tell whether the writer should not wait any longer."""
+        return bool((self._words[WORD_HEAD] - self._words[WORD_TAIL]) * 2 > self.capacity_bytes)
 
     def dropped(self) -> dict[str, int]:
         """Give the drops by reason, without zeros."""
@@ -256,6 +287,10 @@ class Ring:
         return sum(1 for entry in tuple(self._waiting) if entry.body)
 
     # ------------------------------------------------------------------ its end
+
+    def see(self, now_ns: int) -> None:
+        """Note that the process was alive at *now_ns*."""
+        self._words[WORD_SEEN] = now_ns
 
     def mark_clean(self) -> None:
         """Note that the process ends in order, for whoever should have to finish its work."""
@@ -268,6 +303,14 @@ class Ring:
             self._closed = True
             self._attention_at = -1
             return self.head
+
+    def close_empty(self) -> bool:
+        """Take no more events, if there is none that is not stored."""
+        with self._lock:
+            if self._waiting or self.head != self.tail:
+                return False
+            self.close()
+            return True
 
     def dispose(self) -> None:
         """Remove a closed ring, all of which is committed, and give its memory back."""
@@ -283,7 +326,7 @@ class Ring:
         Its memory goes out of reach, so that a ``put`` that the fork interrupted cannot end
         in the parent's ring. The parent's lock is not the child's to lose.
         """
-        self._closed = True
+        self.is_abandoned = self._closed = True
         self._attention_at = -1
         self._release()
 
@@ -353,12 +396,11 @@ class Ring:
         self._mapping[self._data_at : self._data_at + len(frame) - first] = frame[first:]
 
     def _ask_for_writer(self) -> int:
-        full = self._words[WORD_HEAD] - self._words[WORD_TAIL]
         outcome = DONE
         if self._resting:
             self._resting = False
             outcome = NUDGE
-        elif not self._urged and full * 2 > self.capacity_bytes:
+        elif not self._urged and self.is_half_full():
             self._urged = True
             outcome = NUDGE
         self._rearm()

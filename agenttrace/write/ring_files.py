@@ -120,6 +120,7 @@ def make_file(folder: str, size_bytes: int) -> RingFile:
         OSError: ENOSPC where there is no room, or whatever else forbids it.
     """
     path = os.path.join(folder, f"{_NEW}{os.getuid()}-{new_id()}")
+    maker = os.getpid()
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
         # Not ftruncate: on a full tmpfs the first touch of a page would be a SIGBUS.
@@ -127,7 +128,8 @@ def make_file(folder: str, size_bytes: int) -> RingFile:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BaseException:
         os.close(descriptor)
-        remove(path)
+        if os.getpid() == maker:  # a signal handler may have forked; then the file is the parent's
+            remove(path)
         raise
     return RingFile(descriptor, path)
 

@@ -74,6 +74,7 @@ def _make_shared(
 ) -> Memory:
     header = build_header(ring_id, capacity, first, info)
     size = len(header) + capacity
+    maker = os.getpid()
     file = ring_files.make_file(folder, size)
     try:
         ring_files.own(file, info.process.process_id)
@@ -81,10 +82,13 @@ def _make_shared(
         mapping = mmap.mmap(file.descriptor, size, flags=mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0))
         mapping[: len(header)] = header
         stem = ring_files.build_stem(info.database, info.process.process_id)
+        if os.getpid() != maker:
+            raise OSError(errno.ECHILD, "forked meanwhile")
         return Memory(mapping, len(header), ring_files.name_file(file, folder, stem), reason)
     except BaseException:
         ring_files.disown(file)
-        ring_files.remove(file.path)
+        if os.getpid() == maker:
+            ring_files.remove(file.path)
         os.close(file.descriptor)
         raise
 

@@ -1,0 +1,251 @@
+"""
+One ring's frames on their way into the database, each of them once.
+
+Owns the position: how far this ring is drained. Invariants: the position moves in
+the transaction that stores the events, by compare-and-set; the ring's tail moves
+after that transaction; and a batch that was not stored is tried again unchanged.
+So it does not matter where a process dies, nor who goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from agenttrace.encode import codec
+from agenttrace.errors import RingTaken, StoreError
+from agenttrace.events import H_EXTRA, H_KIND, H_PARENT_AGENT_ID, H_TS_NS, ProcessInfo
+from agenttrace.write.frames import Outside, iter_frames, needed_bytes, parse_outside, render_event_id
+from agenttrace.write.pipeline import Pipeline
+
+if TYPE_CHECKING:
+    from agenttrace.store.batch import EventSink, Finish, ProcessCounters, Record
+
+__all__ = ["ROWS_PER_BATCH", "Drain", "Source"]
+
+ROWS_PER_BATCH = 4000
+"""The longest transaction; under a busy main thread a short one costs as many turns of the GIL."""
+
+_WINDOW_BYTES = 4 * 1024 * 1024
+_NOT_OF_A_NOTE = range(H_PARENT_AGENT_ID + 1, H_EXTRA + 1)
+
+
+class Source(Protocol):
+    """A ring as the drainer sees it: this process's own, or a dead one's file."""
+
+    ring_id: str
+
+    @property
+    def process_id(self) -> str:
+        """Whose ring it is."""
+
+    @property
+    def head(self) -> int:
+        """Where the last frame ends."""
+
+    @property
+    def tail(self) -> int:
+        """Where the first frame begins that may not be stored."""
+
+    def read(self, start: int, end: int) -> bytes:
+        """Copy the stream between two places; may be shorter where the file is."""
+
+    def advance(self, place: int) -> None:
+        """Take note that everything before *place* is stored."""
+
+    def dropped(self) -> dict[str, int]:
+        """Give the drops by reason."""
+
+    def read_outside(self, outside: Outside) -> bytes:
+        """Give an event kept in a side file; ValueError where there is none."""
+
+    def forget_outside(self, number: int) -> None:
+        """Remove a side file whose event is stored."""
+
+
+class _Batch(NamedTuple):
+    """Frames made ready to be stored."""
+
+    start: int
+    end: int
+    records: list[Record]
+    outside: list[int]
+    """Side files that are stored with it."""
+    failed: dict[str, int]
+    """Frames that gave no row, by reason."""
+
+
+class Drain:
+    """Move one ring into one sink; used by one thread at a time."""
+
+    def __init__(self, source: Source, sink: EventSink, pipeline: Pipeline, process: ProcessInfo) -> None:
+        from agenttrace.store.batch import ProcessCounters, RingPosition  # late: brings peewee with it
+
+        self._process_counters = ProcessCounters
+        self._ring_position = RingPosition
+        self._source = source
+        self._sink = sink
+        self._pipeline = pipeline
+        self._process = process
+        self._batch: _Batch | None = None
+        self._old: int | None = None
+        """The position as the database has it."""
+        self._attempted: int | None = None
+        """Where an earlier write that failed would have moved it; perhaps it did."""
+        self.position = source.tail
+        """Everything before it is stored."""
+        self.failed: dict[str, int] = {}
+        """Frames that could not be stored, by reason."""
+        self.written_count = 0
+        self.closed_count = 0
+        self._lost_count = 0
+        """Events that went with a deleted database and stand in no note yet."""
+        self.last_ts_ns = 0
+        """Time of the latest event that went through here."""
+
+    def begin(self) -> None:
+        """
+        Ask the database how far the ring is drained.
+
+        Raises:
+            StoreError: As ``step``.
+        """
+        known = self._sink.position(self._source.ring_id)
+        self._old = self._source.tail if known is None else known
+        self.position = max(self._old, self._source.tail)
+
+    def step(self, finish: Callable[[int], Finish] | None = None) -> bool:
+        """
+        Store the next frames, up to ``ROWS_PER_BATCH``, in one transaction.
+
+        Args:
+            finish: Builds what goes with the last frames of a closed ring (even where there are none
+                left) from the time of the latest event.
+
+        Returns:
+            True when more may be left; False when everything is stored that there was as it
+            began, and *finish* too.
+
+        Raises:
+            RingTaken: Another drainer has moved the position.
+            StoreError: Nothing was stored; what was read is kept for the next try.
+        """
+        if self._old is None:
+            self.begin()
+        head = self._source.head
+        if self._batch is None:
+            self._batch = self._read_batch(head)
+        batch = self._batch
+        is_last = batch.end >= head
+        if batch.start == batch.end and not (finish and is_last):
+            self._batch = None
+            return False
+        self._write(batch, finish(self.last_ts_ns) if finish and is_last else None)
+        self._batch = None
+        return not is_last
+
+    def counters(self) -> ProcessCounters:
+        """Give what the ring's process has lost so far."""
+        return self._process_counters(self._source.dropped(), self.failed)
+
+    def _write(self, batch: _Batch, finish: Finish | None) -> None:
+        assert self._old is not None
+        source = self._source
+        move = self._ring_position(source.ring_id, source.process_id, self._old, batch.end)
+        counters = self.counters()._replace(failed=_add(self.failed, batch.failed))
+        try:
+            written = self._sink.write(
+                batch.records, move, process=self._process, counters=counters, finish=finish
+            )
+        except RingTaken:
+            if not self._find_position(batch):
+                raise
+            self._settle(batch, len(batch.records), {})
+            if finish is not None:
+                self._write(_Batch(batch.end, batch.end, [], [], {}), finish)
+            return
+        except BaseException:
+            self._attempted = batch.end
+            raise
+        self.closed_count += written.closed
+        self._settle(batch, written.events, written.failed)
+        if written.lost_with_file:
+            self._lost_count += written.lost_with_file
+            self.written_count -= written.lost_with_file
+            self.failed = _add(self.failed, {"database replaced": written.lost_with_file})
+
+    def _find_position(self, batch: _Batch) -> bool:
+        """
+        Look why the position is not where it was left.
+
+        Returns:
+            True when it was our own write, whose answer was lost, that moved it.
+
+        Raises:
+            StoreError: The file was put back from an older copy; the next step goes on from there.
+        """
+        known = self._sink.position(self._source.ring_id)
+        if known is not None and known == self._attempted == batch.end:
+            return True
+        if known is None or known < self.position:
+            self._old = self.position if known is None else known
+            raise StoreError("the database was put back from an older copy; going on with it.")
+        return False
+
+    def _settle(self, batch: _Batch, written_count: int, failed: dict[str, int]) -> None:
+        self.written_count += written_count
+        self.failed = _add(_add(self.failed, batch.failed), failed)
+        self.position = self._old = batch.end
+        self._attempted = None
+        self._source.advance(batch.end)
+        for number in batch.outside:
+            self._source.forget_outside(number)
+
+    def _read_batch(self, head: int) -> _Batch:
+        start = self.position
+        data = self._source.read(start, min(head, start + _WINDOW_BYTES))
+        if needed_bytes(data) > len(data):
+            data = self._source.read(start, min(head, start + needed_bytes(data)))
+        records: list[Record] = []
+        outside: list[int] = []
+        failed: dict[str, int] = {}
+        end = start
+        for frame in iter_frames(data, start):
+            try:
+                body = frame.body
+                if frame.outside:
+                    reference = parse_outside(body)
+                    outside.append(reference.number)
+                    body = self._source.read_outside(reference)
+                record = self._pipeline.prepare(body, render_event_id(self._source.process_id, frame.number))
+                self.last_ts_ns = max(self.last_ts_ns, record.header[H_TS_NS])
+                records.append(record)
+            except Exception as exc:
+                reason = f"frame: {type(exc).__name__}"
+                failed[reason] = failed.get(reason, 0) + 1
+            end = frame.end
+            if len(records) >= ROWS_PER_BATCH:
+                break
+        if end == start < head:
+            # Nothing can be read here, and without this frame's length nothing behind it.
+            failed["torn"] = 1
+            end = head
+        if self._lost_count and records:
+            records.append(self._build_note(records[-1], f"{self._source.process_id}-n{start:x}"))
+            self._lost_count = 0
+        return _Batch(start, end, records, outside, failed)
+
+    def _build_note(self, beside: Record, event_id: str) -> Record:
+        """Say in the trace itself what is missing from it."""
+        header = list(beside.header)
+        header[H_KIND] = "note"
+        for column in _NOT_OF_A_NOTE:
+            header[column] = None
+        text = f"{self._lost_count} earlier events went with a database file that was removed or replaced"
+        payload = codec.dumps({"level": "warning", "text": text})
+        return beside._replace(header=header, payload=payload, event_id=event_id, blob=None)
+
+
+def _add(counts: dict[str, int], more: dict[str, int]) -> dict[str, int]:
+    """Give the sums of two tallies."""
+    return {name: counts.get(name, 0) + more.get(name, 0) for name in counts | more}

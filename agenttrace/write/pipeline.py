@@ -1,0 +1,121 @@
+"""
+From a frame to a row: decode, redact, cut.
+
+Invariant: what leaves here is redacted by the rules of the ring that it came from,
+payload and every text column, and within the ring's limits; so nothing unredacted
+reaches a disk, whoever drains the ring.
+
+Cost: the columns' texts repeat, so their redaction is remembered; the payload's is
+what the rules cost.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+from agenttrace.encode import codec
+from agenttrace.encode.redact import Rules
+from agenttrace.encode.truncate import cut_payload
+from agenttrace.events import (
+    H_AGENT_ID,
+    H_AGENT_NAME,
+    H_CALL_ID,
+    H_CONVERSATION_ID,
+    H_ERROR_ID,
+    H_ERROR_TYPE,
+    H_EXTRA,
+    H_KIND,
+    H_PARENT_AGENT_ID,
+    H_PARENT_SPAN_ID,
+    H_SPAN_ID,
+    H_STATUS,
+    H_TOOL_NAME,
+)
+
+if TYPE_CHECKING:
+    from agenttrace.store.batch import Record
+
+__all__ = ["Pipeline"]
+
+_TEXT_COLUMNS = (
+    H_KIND,
+    H_CONVERSATION_ID,
+    H_AGENT_ID,
+    H_AGENT_NAME,
+    H_PARENT_AGENT_ID,
+    H_SPAN_ID,
+    H_PARENT_SPAN_ID,
+    H_TOOL_NAME,
+    H_STATUS,
+    H_CALL_ID,
+    H_ERROR_ID,
+    H_ERROR_TYPE,
+)
+_ID_DIGITS = 16
+_HEX = frozenset("0123456789abcdef")
+_REMEMBERED = 4096
+_HEADER_ITEMS = H_EXTRA + 1
+
+
+class Pipeline:
+    """Make rows of one ring's frames; used by one thread at a time."""
+
+    def __init__(self, rules: Rules, max_payload_bytes: int = 4096, max_blob_bytes: int = 262_144) -> None:
+        from agenttrace.store.batch import Record  # late: brings peewee and sqlite3 with it
+
+        self._record = Record
+        self._rules = rules
+        self._max_payload_bytes = max_payload_bytes
+        self._max_blob_bytes = max_blob_bytes
+        self._redacted: dict[str, str] = {}
+
+    def prepare(self, body: bytes, event_id: str) -> Record:
+        """
+        Make the row of one event.
+
+        Raises:
+            ValueError: *body* is no event.
+        """
+        header, payload = codec.decode_body(body)
+        if len(header) != _HEADER_ITEMS:
+            raise ValueError(f"a frame's header has {_HEADER_ITEMS} items, not {len(header)}")
+        redacted = self._redacted
+        for column in _TEXT_COLUMNS:
+            text = header[column]
+            if text is not None:
+                known = redacted.get(text)
+                header[column] = self._redact(text) if known is None else known
+        extra = header[H_EXTRA]
+        if extra:
+            for name, value in extra.items():
+                if isinstance(value, str):
+                    extra[name] = self._redact(value)
+        payload = self._rules.redact_payload(payload)
+        blob = None
+        if len(payload) > self._max_payload_bytes:
+            payload, blob = self._cut(payload)
+        return self._record(header, payload, event_id, blob)
+
+    def _redact(self, text: Any) -> str:
+        if not isinstance(text, str):
+            text = str(text)
+        if len(text) == _ID_DIGITS and _HEX.issuperset(text):
+            return text  # span and error ids: another one in each event, and nothing but hex
+        known = self._redacted.get(text)
+        if known is not None:
+            return known
+        if len(self._redacted) >= _REMEMBERED:
+            self._redacted.clear()
+        found = self._redacted[text] = self._rules.redact_text(text)
+        return found
+
+    def _cut(self, payload: bytes) -> tuple[bytes, tuple[str, bytes] | None]:
+        """Cut *payload* to a row's limit, and give what is kept of it beside the row."""
+        if self._max_blob_bytes <= 0:
+            return cut_payload(payload, self._max_payload_bytes, None), None
+        kept = payload
+        if len(kept) > self._max_blob_bytes:
+            kept = cut_payload(payload, self._max_blob_bytes, None)
+        digest = hashlib.sha256(kept).hexdigest()
+        return cut_payload(payload, self._max_payload_bytes, digest), (digest, kept)
