@@ -97,9 +97,8 @@ class Pipeline:
             payload, blob = self._cut(payload)
         return self._record(header, payload, event_id, blob)
 
-    def _redact(self, text: Any) -> str:
-        if not isinstance(text, str):
-            text = str(text)
+    def _redact(self, value: Any) -> str:
+        text: str = value if isinstance(value, str) else str(value)
         if len(text) == _ID_DIGITS and _HEX.issuperset(text):
             return text  # span and error ids: another one in each event, and nothing but hex
         known = self._redacted.get(text)

@@ -35,7 +35,8 @@ from agenttrace.write import ring_files
 from agenttrace.write.backpressure import WAIT_S, may_wait
 from agenttrace.write.frames import iter_frames
 from agenttrace.write.header import RingInfo
-from agenttrace.write.ring import CLOSED, FULL, NUDGE, OVERSIZE, Ring, Waiting
+from agenttrace.write.ring import CLOSED, FULL, NUDGE, OVERSIZE, Ring
+from agenttrace.write.ring_base import Waiting
 from agenttrace.write.writer import FlushResult, Writer
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class Recorder:
     Args:
         settings: Read when a ring is made.
         rules: What is redacted.
-        describe: Gives this process; called when a ring is made, so again in a forked child.
+        describe: Gives this process; called with the first event, and again with the first in a forked child.
         build_sink: Makes the sink; by default ``EventSink`` on the settings' database.
     """
 
@@ -239,9 +240,7 @@ class Recorder:
     def _make_ring(self) -> bool:
         """Make ring and writer; False in a child that was forked meanwhile."""
         settings, past, making = self._settings, self._past, self._making
-        process = self._describe()
-        if process.process_id != past.process_id:
-            past.process_id, past.end, past.dropped = process.process_id, 0, {}
+        process = past.process = past.process or self._describe()
         limits = {"max_payload_bytes": settings.max_payload_bytes, "max_blob_bytes": settings.max_blob_bytes}
         info = RingInfo(self._database, process, self._rules.to_data(), limits)
         ring = Ring.create(
@@ -398,10 +397,10 @@ class Recorder:
 
 
 class _Past:
-    """What is known of this process's former rings."""
+    """What outlasts a ring: this process, and what its former rings came to."""
 
     def __init__(self) -> None:
-        self.process_id = ""
+        self.process: ProcessInfo | None = None
         self.end = 0
         """Where the stream of its last ring ended."""
         self.dropped: dict[str, int] = {}

@@ -289,9 +289,9 @@ class Writer:
 
     def _hand_over(self) -> None:
         """Start the next thread where something came while the last drainer was leaving."""
-        if self.is_threaded and not self._must_end() and not self._is_alive():
-            if self.ring.head != self.ring.tail:
-                self._start()
+        is_wanted = self.is_threaded and not self._must_end() and not self._is_alive()
+        if is_wanted and self.ring.head != self.ring.tail:
+            self._start()
 
     def _work(self) -> None:
         ring = self.ring
