@@ -1,0 +1,200 @@
+"""The fixture ``trajectory``, in test runs of its own."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+pytest_plugins = ["pytester"]
+
+_ROOT = Path(__file__).parents[2]
+_DOCS = _ROOT / "docs" / "testing-your-agent.md"
+
+_AGENT = """
+    import asyncio
+    from concurrent.futures import ThreadPoolExecutor
+    from agenttrace import agent_scope, traced_tool
+
+    @traced_tool
+    def add(a, b):
+        return a + b
+"""
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """A folder for another pytest, with the plugin as an installation has it."""
+    monkeypatch.setenv("PYTHONPATH", str(_ROOT))
+    if not [point for point in entry_points(group="pytest11") if point.name == "agenttrace"]:
+        pytester.plugins.append("agenttrace.pytest_plugin")  # this checkout was installed before it had one
+    return pytester
+
+
+def run(project: pytest.Pytester, *args: str) -> pytest.RunResult:
+    """Run the tests of *project* in a process of their own."""
+    plugins = [word for name in project.plugins for word in ("-p", str(name))]
+    project.plugins.clear()
+    return project.runpytest_subprocess("-q", "-p", "no:cacheprovider", *plugins, *args)
+
+
+@pytest.mark.slow
+class TestFixture:
+    def test_records_what_the_test_does(self, project: pytest.Pytester) -> None:
+        """Nothing is set up, and each test has a trajectory of its own."""
+        project.makepyfile(
+            _AGENT
+            + """
+    def test_one(trajectory):
+        with agent_scope("lead"):
+            add(1, b=2)
+        assert trajectory.tools() == ["add"]
+        assert trajectory.calls("add")[0].arguments == {"a": 1, "b": 2}
+        assert trajectory.calls("add")[0].result == 3
+
+    def test_two(trajectory):
+        add(3, 4)
+        assert [call.result for call in trajectory.calls("add")] == [7]
+        assert trajectory.agents == ["main"]
+"""
+        )
+        run(project).assert_outcomes(passed=2)
+
+    @pytest.mark.parametrize("word", ["0", "1", "off"])
+    def test_records_whatever_the_environment_says(
+        self, project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, word: str
+    ) -> None:
+        """Off through ``AGENTTRACE=0``, or on into a database: the fixture records into memory."""
+        monkeypatch.setenv("AGENTTRACE", word)
+        project.makepyfile(
+            _AGENT
+            + """
+    def test_one(trajectory):
+        add(1, 2)
+        assert trajectory.tools() == ["add"]
+"""
+        )
+        run(project).assert_outcomes(passed=1)
+        assert not list(project.path.rglob("*.db"))
+
+    @pytest.mark.parametrize("word", ["0", "1"])
+    def test_fails_an_assertion_about_a_run_without_events(
+        self, project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, word: str
+    ) -> None:
+        """An assertion that nothing went wrong does not pass because nothing was traced."""
+        monkeypatch.setenv("AGENTTRACE", word)
+        project.makepyfile("""
+            def test_nothing_failed(trajectory):
+                (lambda: None)()
+                assert trajectory.failures() == []
+
+            def test_allowed(trajectory):
+                trajectory.allow_empty()
+                assert trajectory.failures() == []
+        """)
+        result = run(project)
+        result.assert_outcomes(passed=1, failed=1)
+        result.stdout.fnmatch_lines(["*AssertionError: nothing was recorded*traced_tool*"])
+
+    def test_does_not_record_for_other_tests(self, project: pytest.Pytester) -> None:
+        """A test without the fixture runs its tools untraced."""
+        project.makepyfile(
+            _AGENT
+            + """
+    import agenttrace
+
+    def test_with(trajectory):
+        assert agenttrace.is_enabled()
+        add(1, 2)
+        assert trajectory.tools()
+
+    def test_without():
+        assert not agenttrace.is_enabled()
+"""
+        )
+        run(project).assert_outcomes(passed=2)
+
+    def test_works_with_threads_and_async_code(self, project: pytest.Pytester) -> None:
+        """Agents in pools and tasks keep their names and parents."""
+        project.makepyfile(
+            _AGENT
+            + """
+    def work(name):
+        with agent_scope(name):
+            return add(name, "!")
+
+    async def work_async(name):
+        async with agent_scope(name):
+            await asyncio.sleep(0)
+            return add(name, "?")
+
+    def test_threads(trajectory):
+        with agent_scope("lead"), ThreadPoolExecutor(2) as pool:
+            assert list(pool.map(work, "ab")) == ["a!", "b!"]
+        assert trajectory.agent("a").parent == "lead"
+        assert trajectory.agent("b").calls("add")[0].result == "b!"
+
+    def test_tasks(trajectory):
+        async def main():
+            async with agent_scope("lead"):
+                await asyncio.gather(work_async("a"), work_async("b"))
+        asyncio.run(main())
+        assert trajectory.agent("a").parent == "lead"
+        assert trajectory.agent("b").calls("add")[0].result == "b?"
+"""
+        )
+        run(project).assert_outcomes(passed=2)
+
+    def test_works_in_the_workers_of_xdist(self, project: pytest.Pytester) -> None:
+        """Twenty tests over three processes see each their own run."""
+        pytest.importorskip("xdist")
+        project.makepyfile(
+            _AGENT
+            + """
+    import pytest
+
+    @pytest.mark.parametrize("number", range(20))
+    def test_each(trajectory, number):
+        with agent_scope("lead"):
+            add(number, 1)
+        assert [call.result for call in trajectory.calls("add")] == [number + 1]
+"""
+        )
+        run(project, "-n", "3").assert_outcomes(passed=20)
+
+
+@pytest.mark.slow
+class TestPlugin:
+    def test_imports_no_store_until_the_fixture_is_used(self) -> None:
+        """pytest loads it in every run of every project; that costs what the package itself costs."""
+        script = (
+            "import sys, agenttrace.pytest_plugin; "
+            "print([name for name in ('peewee', 'sqlite3', 'rich', 'click', 'agenttrace.testing') "
+            "if name in sys.modules])"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, cwd=_ROOT, timeout=60
+        )
+        assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+    def test_explains_itself_in_the_list_of_fixtures(self, project: pytest.Pytester) -> None:
+        """``pytest --fixtures`` says what it is for."""
+        run(project, "--fixtures").stdout.fnmatch_lines(["trajectory*", "*Record what the test's agents do*"])
+
+
+@pytest.mark.slow
+class TestDocs:
+    def test_examples_run_as_they_stand(self, project: pytest.Pytester) -> None:
+        """Every Python block of the page is a file, named in its first line, and all its tests pass."""
+        blocks = re.findall(r"```python\n# (\w+\.py)\n(.*?)```", _DOCS.read_text(encoding="utf-8"), re.DOTALL)
+        assert len(blocks) == _DOCS.read_text(encoding="utf-8").count("```python")
+        for name, text in blocks:
+            (project.path / name).write_text(text, encoding="utf-8")
+        tests_count = sum(text.count("def test_") for _, text in blocks)
+        result = run(project)
+        result.assert_outcomes(passed=tests_count)
+        assert tests_count >= 8
