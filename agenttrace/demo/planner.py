@@ -101,12 +101,17 @@ class Memory(NamedTuple):
     """How often this planner has answered in these messages."""
     results: list[Result]
 
+    def values_of(self, name: str) -> list[Mapping[str, Any]]:
+        """Give the good results of tool *name* that are objects, in order."""
+        return [
+            result.value
+            for result in self.results
+            if result.name == name and not result.is_error and isinstance(result.value, dict)
+        ]
+
     def value_of(self, name: str) -> Mapping[str, Any]:
-        """Give the first good result of tool *name*; {} when there is none."""
-        for result in self.results:
-            if result.name == name and not result.is_error and isinstance(result.value, dict):
-                return result.value
-        return {}
+        """Give the first of ``values_of``; {} when there is none."""
+        return next(iter(self.values_of(name)), {})
 
 
 class Decision(NamedTuple):

@@ -19,9 +19,9 @@ TASK_PREFIX = "Audit the Python code in "
 """How the lead's task begins; the folder's name follows."""
 
 SUBAGENTS: dict[str, str] = {
-    "structure": "Find functions without docstrings, the longest functions, and files that do not parse.",
-    "hygiene": "Find TODO and FIXME lines, bare excepts, and files that cannot be read.",
-    "examples": "Run the drafts greeting.py and endless.py, and say whether they work.",
+    "structure": "Find undocumented and overlong functions",
+    "hygiene": "Find TODOs, bare excepts, unreadable files",
+    "examples": "Run drafts/greeting.py and endless.py",
 }
 """What the lead asks each subagent for."""
 
@@ -71,7 +71,7 @@ def hygiene_rule(memory: Memory) -> Decision:
     if memory.turns == 0:
         patterns = (r"\b(TODO|FIXME|XXX)\b", r"^\s*except\s*:")
         return Decision("Search.", [("grep", {"pattern": pattern}) for pattern in patterns])
-    todo, bare = ([result.value for result in memory.results if result.name == "grep"] + [{}, {}])[:2]
+    todo, bare = [*memory.values_of("grep"), {}, {}][:2]
     unread = todo.get("unread", [])
     if memory.turns == 1:
         closer = [_read_around(at, 2, 2) for at in bare.get("first", [])[:_LOOK_CLOSER_COUNT]]
@@ -90,7 +90,7 @@ def examples_rule(memory: Memory) -> Decision:
     if memory.turns == 0:
         limits = {"greeting.py": _GREETING_LIMIT_S, "endless.py": _ENDLESS_LIMIT_S}
         calls = [
-            ("run_command", {"command": ["python", f"drafts/{name}"], "timeout_s": limit_s})
+            ("run_command", {"command": f"python drafts/{name}", "timeout_s": limit_s})
             for name, limit_s in limits.items()
         ]
         return Decision("Run the examples.", calls)

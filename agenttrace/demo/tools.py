@@ -12,6 +12,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -96,14 +97,19 @@ class Tools:
         kinds = {"functions": (ast.FunctionDef, ast.AsyncFunctionDef), "classes": (ast.ClassDef,)}
         return {name: sum(isinstance(node, kind) for node in ast.walk(tree)) for name, kind in kinds.items()}
 
-    def run_command(self, command: list[str], timeout_s: float) -> dict[str, Any]:
-        """Run ["python", a draft] without a shell, for at most timeout_s seconds."""
-        if len(command) != 2 or command[0] != "python" or not command[1].startswith(DRAFTS):
+    def run_command(self, command: str, timeout_s: float) -> dict[str, Any]:
+        """Run "python DRAFT" without a shell, for at most timeout_s seconds."""
+        words = shlex.split(command)
+        if len(words) != 2 or words[0] != "python" or not words[1].startswith(DRAFTS):
             raise PermissionError(f"{command!r} is not allowed; only python and one of the drafts")
-        argv = [sys.executable or "python3", "-I", "-S", str(self._workspace.resolve(command[1]))]
-        done = subprocess.run(
-            argv, capture_output=True, text=True, timeout=timeout_s, stdin=subprocess.DEVNULL
-        )
+        argv = [sys.executable or "python3", "-I", "-S", str(self._workspace.resolve(words[1]))]
+        try:
+            done = subprocess.run(
+                argv, capture_output=True, text=True, timeout=timeout_s, stdin=subprocess.DEVNULL
+            )
+        except subprocess.TimeoutExpired:
+            # In the agent's words; the one raised speaks of paths that it never saw.
+            raise TimeoutError(f"{words[1]} took over {timeout_s} s") from None
         return {"exit_code": done.returncode, "stdout": done.stdout[:200], "stderr": done.stderr[-200:]}
 
     def save_report(self, text: str) -> str:
@@ -136,16 +142,10 @@ def describe(toolbox: dict[str, Callable[..., Any]]) -> list[ToolSpec]:
     specs = []
     for name, tool in toolbox.items():
         parameters = inspect.signature(tool).parameters.values()
-        properties = {parameter.name: _json_type(str(parameter.annotation)) for parameter in parameters}
+        properties = {parameter.name: _JSON_TYPES[str(parameter.annotation)] for parameter in parameters}
         schema = {"type": "object", "properties": properties, "required": list(properties)}
         specs.append(ToolSpec(name, inspect.getdoc(tool) or name, schema))
     return specs
-
-
-def _json_type(annotation: str) -> dict[str, Any]:
-    if annotation == "list[str]":
-        return {"type": "array", "items": {"type": "string"}}
-    return dict(_JSON_TYPES[annotation])
 
 
 def _iter_functions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
