@@ -95,18 +95,19 @@ _WAY = f"""CASE
 # The agent in whose operation the failure stopped: of the operation around the outermost one that it closed.
 _CATCHER = f"""(SELECT p.agent_id FROM trajectory_events p
         WHERE p.span_id = (SELECT x.parent_span_id {_OUTERMOST})
-        AND p.kind IN ('tool_call', 'agent_start', 'model_call') AND +p.conversation_id = e.conversation_id ORDER BY p.id LIMIT 1)"""
+        AND p.kind IN ('tool_call', 'agent_start', 'model_call') AND +p.conversation_id = e.conversation_id
+        ORDER BY p.id LIMIT 1)"""
 
 
 def _contains(payload: str) -> str:
     """Render SQL: *payload* holds the probe, as text or as JSON text in text; a short one with its type."""
     return (
-        f"(instr({payload}, e.once) > 0 OR instr({payload}, e.twice) > 0)"
+        f"(instr({payload}, e.once) > 0 OR e.twice <> e.once AND instr({payload}, e.twice) > 0)"
         f" AND (e.chars >= {_SHORT_CHARS} OR instr({payload}, e.type) > 0)"
     )
 
 
-def _told(kind: str, agent: str, condition: str) -> str:
+def _told(kind: str, agent: str, condition: str = "") -> str:
     """Render SQL: a row of *kind* and *agent* after the failure holds its text, itself or in its blob."""
     return f"""EXISTS (
         SELECT 1 FROM (
@@ -121,14 +122,13 @@ def _told(kind: str, agent: str, condition: str) -> str:
 
 
 def _reported() -> str:
-    parts = [
-        _told(kind, agent, condition)
-        for agent in ("e.agent_id", "e.catcher")
-        for kind, condition in (("model_call", ""), ("agent_end", "AND m.status = 'ok'"))
-    ]
-    return "\n    OR ".join(parts)
+    ended_ok = "AND m.status = 'ok'"
+    return f"""{_told("model_call", "e.agent_id")} OR {_told("agent_end", "e.agent_id", ended_ok)}
+    OR e.catcher <> e.agent_id AND (
+        {_told("model_call", "e.catcher")} OR {_told("agent_end", "e.catcher", ended_ok)})"""
 
 
+# LIMIT 1 keeps SQLite from merging the inner SELECTs, which would parse the message anew for every model input.
 FAILURE_FACTS = f"""
 CREATE VIEW failure_facts AS
 SELECT
@@ -144,8 +144,9 @@ SELECT
                         coalesce(json_extract(e.payload, '$.error.type'), e.error_type, '') AS type,
                         {_CATCHER} AS catcher,
                         substr({_message("e.payload")}, 1, {_PROBE_CHARS}) AS probe
-                ) z
-            ) q
+                    LIMIT 1
+                ) z LIMIT 1
+            ) q LIMIT 1
         ) e
         WHERE {_reported()})
     END AS told,
