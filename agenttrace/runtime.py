@@ -316,8 +316,13 @@ def _close_implicit_root() -> None:
     from agenttrace.capture.agents import close_agent
 
     with contained("runtime.close_root"):
-        exc = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
-        close_agent(root, b"null", exc if isinstance(exc, BaseException) else None)
+        close_agent(root, b"null", _fatal_exception())
+
+
+def _fatal_exception() -> BaseException | None:
+    """Give the exception that ended the program, where the interpreter has just printed one."""
+    exc = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+    return exc if isinstance(exc, BaseException) else None
 
 
 def _at_exit() -> None:
@@ -326,7 +331,8 @@ def _at_exit() -> None:
         return
     try:
         _close_implicit_root()
-        recorder.at_exit()
+        exc = _fatal_exception()
+        recorder.shutdown(exit="ok" if exc is None else f"exception {type(exc).__name__}")
     except Exception as exc:
         contain("runtime.at_exit", exc)
 

@@ -18,7 +18,7 @@ from agenttrace.capture.calls import end_in_child
 from agenttrace.capture.context import CURRENT, PIPE, SWITCH, Agent, Operation
 from agenttrace.capture.emit import announce_agent, emit, encode_value, object_of
 from agenttrace.capture.failures import emit_returned_failure, record_failure, status_of
-from agenttrace.errors import contain, contained, count_loss
+from agenttrace.errors import contain, contained
 
 __all__ = ["AgentScope", "AgentTracer", "agent_scope", "close_agent", "open_agent"]
 
@@ -153,10 +153,7 @@ class AgentScope:
         operation = self._operation
         if operation is None:
             return
-        if CURRENT.get() is operation:
-            CURRENT.set(self._previous)
-        else:
-            count_loss("scope_left_out_of_order")
+        context.leave_scope(operation, self._previous)
         try:
             close_agent(operation, self._output, exc, self._failure, self._is_error)
         except Exception as failure:

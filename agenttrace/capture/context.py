@@ -31,6 +31,7 @@ __all__ = [
     "current",
     "enclosing_agent",
     "implicit_roots",
+    "leave_scope",
     "new_conversation_id",
     "new_span_id",
 ]
@@ -156,6 +157,23 @@ class Operation:
             spans.append(operation.span_id)
             operation = operation.parent
         return tuple(spans)
+
+
+def leave_scope(operation: Operation, previous: Operation | None) -> None:
+    """
+    Put *previous* back as *operation* ends, where the program still stands in it.
+
+    A scope left inside out (an inner one still open) closes its inner ones too; one that is
+    left in another context than it was entered in (a generator that somebody else closed)
+    changes nothing there, and is counted.
+    """
+    current = CURRENT.get()
+    if current is not operation:
+        count_loss("scope_left_out_of_order")
+        while current is not None and current is not operation:
+            current = current.parent
+    if current is operation:
+        CURRENT.set(previous)
 
 
 class Scope(NamedTuple):

@@ -15,7 +15,7 @@ from agenttrace.capture.calls import close_call, open_call
 from agenttrace.capture.context import CURRENT, PIPE, SWITCH, Operation
 from agenttrace.capture.emit import announce_agent, emit_conversation, encode_value, object_of
 from agenttrace.capture.failures import emit_returned_failure, record_failure, status_of
-from agenttrace.errors import contain, contained, count_loss
+from agenttrace.errors import contain, contained
 
 __all__ = ["ConversationScope", "ToolScope", "conversation_scope", "tool_scope"]
 
@@ -59,10 +59,7 @@ class ConversationScope:
         operation = self._operation
         if operation is None:
             return
-        if CURRENT.get() is operation:
-            CURRENT.set(self._previous)
-        else:
-            count_loss("scope_left_out_of_order")
+        context.leave_scope(operation, self._previous)
         if operation.implicit is not None:
             with contained("capture.agent_end"):
                 close_agent(operation.implicit, b"null", exc)
@@ -160,10 +157,7 @@ class ToolScope:
         call = self._call
         if call is None:
             return
-        if CURRENT.get() is call:
-            CURRENT.set(self._previous)
-        else:
-            count_loss("scope_left_out_of_order")
+        context.leave_scope(call, self._previous)
         try:
             self._close(call, exc)
         except Exception as failure:

@@ -18,7 +18,7 @@ from agenttrace.capture.context import CURRENT, PIPE, SWITCH, Operation
 from agenttrace.capture.emit import announce_agent, emit, encode_value, object_of
 from agenttrace.capture.failures import record_failure, status_of
 from agenttrace.capture.usage import read_usage
-from agenttrace.errors import contain, contained, count_loss
+from agenttrace.errors import contain, contained
 
 __all__ = ["ModelTurn", "model_turn"]
 
@@ -162,10 +162,7 @@ class ModelTurn:
         operation = self._operation
         if operation is None:
             return
-        if CURRENT.get() is operation:
-            CURRENT.set(self._previous)
-        else:
-            count_loss("scope_left_out_of_order")
+        context.leave_scope(operation, self._previous)
         try:
             self._close(operation, exc)
         except Exception as failure:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agenttrace import agent_scope, model_turn, tool_scope, traced_tool
+from agenttrace import agent_scope, current, model_turn, tool_scope, traced_tool
 from tests.capture.conftest import Published
 
 
@@ -191,6 +191,7 @@ class TestCall:
         scope.__exit__(None, None, None)
         result = published("tool_result")[0]
         assert result.agent_id == agent.agent_id and result.payload["late"] is True
+        assert current() is None
 
 
 class TestRetryLoop:
