@@ -17,29 +17,16 @@ import click
 
 from agenttrace._version import VERSION
 from agenttrace.cli.console import note
+from agenttrace.cli.program import Program, ProgramMissing
+from agenttrace.cli.refusal import EXIT_NO_DATABASE, EXIT_TOO_NEW, EXIT_USAGE, Refusal
 from agenttrace.errors import (
     AgentTraceError,
     NotFound,
     SchemaTooNew,
-    StoreMissing,
     StoreUnavailable,
 )
 
-__all__ = [
-    "COMMANDS",
-    "EXIT_FINDINGS",
-    "EXIT_NO_DATABASE",
-    "EXIT_TOO_NEW",
-    "EXIT_USAGE",
-    "LazyCommand",
-    "Refusal",
-    "cli",
-]
-
-EXIT_FINDINGS = 1
-EXIT_USAGE = 2
-EXIT_NO_DATABASE = 3
-EXIT_TOO_NEW = 4
+__all__ = ["COMMANDS", "LazyCommand", "LazyGroup", "cli", "main"]
 
 
 class LazyCommand(NamedTuple):
@@ -67,17 +54,6 @@ COMMANDS: dict[str, LazyCommand] = {
     "migrate": _command("migrate", "Move the database's schema up or down."),
 }
 """In the order of the overview: first record, then read, then look after it."""
-
-
-class Refusal(click.ClickException):
-    """Ends a command with one line on stderr and the exit code of its cause."""
-
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
-
-    def show(self, file: Any = None) -> None:
-        note(self.message)
 
 
 class LazyGroup(click.Group):
@@ -112,11 +88,6 @@ class LazyGroup(click.Group):
             return None
         except SchemaTooNew as exc:
             raise Refusal(str(exc), EXIT_TOO_NEW) from exc
-        except StoreMissing as exc:
-            raise Refusal(
-                f"{exc}\nTwo commands make one:  agenttrace demo  |  agenttrace run your_agent.py",
-                EXIT_NO_DATABASE,
-            ) from exc
         except StoreUnavailable as exc:
             raise Refusal(str(exc), EXIT_NO_DATABASE) from exc
         except NotFound as exc:
@@ -153,3 +124,30 @@ def cli() -> None:
     1 findings (only of commands that check something), 2 usage, 3 no or corrupt
     database, 4 the database was written by a newer agenttrace.
     """
+
+
+def main() -> int:
+    """
+    Run the command line; the console script and ``python -m agenttrace`` call this.
+
+    Returns:
+        The exit code. A program under ``agenttrace run`` ends as it would without us.
+    """
+    try:
+        result = cli.main(prog_name="agenttrace", standalone_mode=False)
+    except click.ClickException as exc:
+        exc.show()
+        return exc.exit_code
+    except click.Abort:
+        return 130
+    if not isinstance(result, Program):
+        return result if isinstance(result, int) else 0
+    # Outside of click: the program must not find a context of ours.
+    from agenttrace.cli.run import run
+
+    try:
+        run(result)
+    except ProgramMissing as exc:
+        note(str(exc))
+        return exc.exit_code
+    return 0

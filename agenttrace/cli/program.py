@@ -196,9 +196,7 @@ def _hide_own_frames(exc: BaseException) -> None:
         theirs = theirs.tb_next
     chosen = sys.excepthook
 
-    def hook(
-        exc_type: type[BaseException], value: BaseException, traceback: TracebackType | None
-    ) -> None:
+    def hook(exc_type: type[BaseException], value: BaseException, traceback: TracebackType | None) -> None:
         if value is exc:
             traceback = theirs
             value = value.with_traceback(theirs)

@@ -28,13 +28,13 @@ from agenttrace.store.rows import (
 )
 
 if TYPE_CHECKING:
-    from agenttrace.store.database import StoreDatabase
+    from agenttrace.store.event_store import TraceStore
 
-__all__ = ["Reader", "SqlResult", "build_page", "parse_cursor", "render_cursor"]
+__all__ = ["Reader", "build_page", "parse_cursor", "render_cursor"]
 
 Row = TypeVar("Row")
 
-_SOURCES: dict[type, str] = {
+_SOURCES: dict[Any, str] = {
     AgentRow: "agents",
     ConversationRow: "agent_sessions",
     Event: "trajectory_events",
@@ -44,24 +44,21 @@ _SOURCES: dict[type, str] = {
     ToolTrace: "tool_traces",
 }
 
-SqlResult = tuple[list[str], list[tuple[Any, ...]]]
-"""Column names and rows."""
-
 
 @cache
-def _columns(row_type: type) -> str:
+def _columns(row_type: Any) -> str:
     return ", ".join(field.name.removesuffix("_json") for field in fields(row_type))
 
 
 class Reader:
-    """Reads rows of one open database; made by ``TraceViewer``."""
+    """Reads rows of one store; made by ``TraceViewer``."""
 
-    def __init__(self, database: StoreDatabase) -> None:
-        self.database = database
+    def __init__(self, store: TraceStore) -> None:
+        self.store = store
 
     def snapshot(self) -> AbstractContextManager[Any]:
         """Hold one state of the database over several reads."""
-        return self.database.reading()
+        return self.store.open_reader().reading()
 
     def rows(self, sql: str, params: Iterable[Any] = ()) -> list[tuple[Any, ...]]:
         """
@@ -70,8 +67,7 @@ class Reader:
         Raises:
             StoreError: The database refuses it, in our words.
         """
-        with self.database.reading():
-            return self.database.execute(sql, tuple(params)).fetchall()
+        return self.store.query(sql, tuple(params))[1]
 
     def value(self, sql: str, params: Iterable[Any] = ()) -> Any:
         """Give the first column of the first row; None without rows."""

@@ -115,9 +115,7 @@ class _TreeRenderer:
         self, waiting: list[tuple[str, int, _Entry, bool]], guide: str, level: int, children: Sequence[int]
     ) -> None:
         entries = self._entries(children)
-        waiting.extend(
-            (guide, level, entry, at == 0) for at, entry in enumerate(reversed(entries))
-        )
+        waiting.extend((guide, level, entry, at == 0) for at, entry in enumerate(reversed(entries)))
 
     def _visible(self, children: Sequence[int]) -> Sequence[int]:
         if self._full:

@@ -53,7 +53,8 @@ def select_conversation(reader: Reader, selector: str) -> Selection:
 
 
 def _nth_last(reader: Reader, back: int) -> Selection:
-    found = reader.value("SELECT id FROM conversations ORDER BY created_ms DESC, id DESC LIMIT 1 OFFSET ?", [back])
+    newest = "SELECT id FROM conversations ORDER BY created_ms DESC, id DESC LIMIT 1 OFFSET ?"
+    found = reader.value(newest, [back])
     if found is not None:
         return Selection(str(found), None)
     count = int(reader.value("SELECT count(*) FROM conversations") or 0)
@@ -88,7 +89,7 @@ def _last_failed(reader: Reader) -> Selection:
             found,
             f"last-failed: none failed or was interrupted; took {found}, the newest with a {what}.",
         )
-    raise NotFound("last-failed: no conversation failed, was interrupted, or has a swallowed or escaped failure.")
+    raise NotFound("last-failed: none failed, was interrupted, or has a swallowed or escaped failure.")
 
 
 def _render_end(status: str) -> str:
@@ -118,7 +119,8 @@ def _by_prefix(reader: Reader, prefix: str) -> Selection:
         return Selection(ids[0], None)
     if ids:
         shown = ", ".join(ids[:_CANDIDATES]) + (", …" if len(ids) > _CANDIDATES else "")
-        raise NotFound(f"{prefix!r} is the start of several conversations: {shown}.", tuple(ids[:_CANDIDATES]))
+        message = f"{prefix!r} is the start of several conversations: {shown}."
+        raise NotFound(message, tuple(ids[:_CANDIDATES]))
     nearest = find_nearest_ids(reader, prefix)
     hint = f" Nearest: {', '.join(nearest)}." if nearest else f" Give {SELECTORS}."
     raise NotFound(f"no conversation {prefix!r}.{hint}", nearest)

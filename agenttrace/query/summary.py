@@ -11,9 +11,9 @@ from collections import Counter
 from dataclasses import dataclass
 
 from agenttrace.query.reading import Reader
-from agenttrace.store.rows import AgentRow, ConversationRow, Failure
+from agenttrace.store.rows import AgentRow, ConversationRow
 
-__all__ = ["Summary", "build_summary", "read_failures_of"]
+__all__ = ["Summary", "build_summary"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +48,6 @@ class Summary:
     model_turns: int
 
 
-def read_failures_of(reader: Reader, conversation_id: str) -> tuple[Failure, ...]:
-    """Read the failures of one conversation, oldest first."""
-    return reader.select(Failure, "WHERE conversation_id = ? ORDER BY ts_ms, id", [conversation_id])
-
-
 def build_summary(reader: Reader, conversation: ConversationRow, status: str) -> Summary:
     """
     Read and count.
@@ -63,13 +58,8 @@ def build_summary(reader: Reader, conversation: ConversationRow, status: str) ->
         status: How it stands, liveness considered.
     """
     of_this = [conversation.id]
-    counts = {
-        kind: count
-        for kind, count in reader.rows(
-            "SELECT kind, count(*) FROM trajectory_events WHERE conversation_id = ? GROUP BY kind ORDER BY kind",
-            of_this,
-        )
-    }
+    by_kind = "SELECT kind, count(*) FROM trajectory_events WHERE conversation_id = ? GROUP BY kind"
+    counts: dict[str, int] = dict(reader.rows(f"{by_kind} ORDER BY kind", of_this))
     models = reader.rows(
         "SELECT DISTINCT model FROM trajectory_events WHERE conversation_id = ? AND kind IN"
         " ('model_call', 'model_turn', 'model_selected') AND model IS NOT NULL ORDER BY model",
@@ -78,7 +68,6 @@ def build_summary(reader: Reader, conversation: ConversationRow, status: str) ->
     fates = Counter(
         fate for (fate,) in reader.rows("SELECT fate FROM failures WHERE conversation_id = ?", of_this)
     )
-    agents = reader.select(AgentRow, "WHERE conversation_id = ? ORDER BY ts_ms, agent_id", of_this)
     return Summary(
         conversation=conversation,
         status=status,
@@ -93,7 +82,7 @@ def build_summary(reader: Reader, conversation: ConversationRow, status: str) ->
         models_used=tuple(model for (model,) in models),
         event_counts=counts,
         fates=dict(fates.most_common()),
-        agents=agents,
+        agents=tuple(reader.store.agents(conversation.id)),
         tool_calls=conversation.tool_calls or 0,
         failed_calls=conversation.failed_calls or 0,
         retries=conversation.retries or 0,

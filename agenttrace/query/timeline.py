@@ -111,9 +111,8 @@ def read_events(
         params += [last[0], *last]
     direction = " DESC" if newest_first else ""
     tail = (
-        (f"WHERE {' AND '.join(where)} " if where else "")
-        + f"ORDER BY {', '.join(part + direction for part in [time, *key[1:]])} LIMIT ?"
-    )
+        f"WHERE {' AND '.join(where)} " if where else ""
+    ) + f"ORDER BY {', '.join(part + direction for part in [time, *key[1:]])} LIMIT ?"
     return build_page(reader.select(Event, tail, [*params, limit + 1]), limit, _key_of)
 
 
@@ -150,9 +149,7 @@ def iter_events(
     """
     kinds = ", ".join("?" for _ in without_payload_of)
     payload = f"CASE WHEN kind IN ({kinds}) THEN '{{}}' ELSE payload END" if kinds else "payload"
-    columns = ", ".join(
-        payload if name == "payload_json" else name for name in Event.__slots__
-    )
+    columns = ", ".join(payload if name == "payload_json" else name for name in Event.__slots__)
     sql = (
         f"SELECT {columns} FROM trajectory_events WHERE conversation_id = ?"
         " AND (agent_id, seq) > (?, ?) ORDER BY agent_id, seq LIMIT ?"

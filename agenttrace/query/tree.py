@@ -68,6 +68,7 @@ class TreeNode:
     row_id: int
     """``id`` of the first row that tells of it; ``show --event`` takes it."""
     agent_id: str
+    agent_name: str | None
     parent_agent_id: str | None
     span_id: str | None
     call_id: str | None
@@ -320,6 +321,7 @@ class _Builder:
             children=children,
             row_id=first.id,
             agent_id=operation.agent_id,
+            agent_name=first.agent_name,
             parent_agent_id=operation.parent_agent_id,
             span_id=operation.span_id,
             call_id=operation.call_id,
@@ -332,7 +334,7 @@ class _Builder:
             failures=failures,
             error_id=end.error_id if end is not None else None,
             error_type=error_type,
-            turn=told.turn if told is not None and operation.family == "turn" else None,
+            turn=told.turn if told is not None and told.turn is not None else first.turn,
             model=(end.model if end is not None else None) or (told.model if told is not None else None),
             input_tokens=told.input_tokens if told is not None else None,
             output_tokens=told.output_tokens if told is not None else None,

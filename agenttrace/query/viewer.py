@@ -29,12 +29,9 @@ from agenttrace.store.rows import (
     OpenOperation,
     Page,
     ProcessRow,
-    ToolTrace,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from agenttrace.store.event_store import TraceStore
 
 __all__ = ["TraceViewer"]
@@ -47,15 +44,16 @@ class TraceViewer:
     Read conversations.
 
     Args:
-        store: The store to read; with it closed, every call raises.
-        held: Gives the ids of processes that hold a ring on this machine now, so that their open
-            operations count as running however long ago they were seen.
+        store: The store to read; None takes the database that this process would record to.
     """
 
-    def __init__(self, store: TraceStore, *, held: Callable[[], Collection[str]] | None = None) -> None:
+    def __init__(self, store: TraceStore | None = None) -> None:
+        if store is None:
+            from agenttrace.store.event_store import TraceStore  # late, for the one who names none
+
+            store = TraceStore()
         self.store = store
-        self.reader = Reader(store.database)
-        self._held = held
+        self.reader = Reader(store)
 
     # Conversations
 
@@ -99,12 +97,12 @@ class TraceViewer:
         Raises:
             NotFound: There is none of that id; ``nearest`` has the nearest ids.
         """
-        rows = self.reader.select(ConversationRow, "WHERE id = ?", [conversation_id])
-        if not rows:
+        found = self.store.conversation(conversation_id)
+        if found is None:
             nearest = find_nearest_ids(self.reader, conversation_id)
             hint = f" Nearest: {', '.join(nearest)}." if nearest else ""
             raise NotFound(f"no conversation {conversation_id!r}.{hint}", nearest)
-        return rows[0]
+        return found
 
     def resolve(self, selector: str) -> Selection:
         """
@@ -128,9 +126,7 @@ class TraceViewer:
 
     def agents(self, conversation_id: str) -> tuple[AgentRow, ...]:
         """Give the agents of a conversation, in the order in which they started."""
-        return self.reader.select(
-            AgentRow, "WHERE conversation_id = ? ORDER BY ts_ms, agent_id", [conversation_id]
-        )
+        return tuple(self.store.agents(conversation_id))
 
     def summary(self, conversation_id: str) -> Summary:
         """
@@ -172,9 +168,7 @@ class TraceViewer:
         self.conversation(conversation_id)
         conditions, values = ["conversation_id = ?"], [conversation_id]
         extra, more = _event_conditions(agent=agent_id, turn=turn, kinds=kinds)
-        return read_events(
-            self.reader, conditions + extra, [*values, *more], limit=limit, cursor=cursor
-        )
+        return read_events(self.reader, conditions + extra, [*values, *more], limit=limit, cursor=cursor)
 
     def tree(self, conversation_id: str) -> Tree:
         """
@@ -252,34 +246,22 @@ class TraceViewer:
             NotFound: There is none.
         """
         text = str(event_id).removeprefix("#")
-        found: tuple[Event, ...] = ()
+        found: Event | None = None
         if text.isdecimal() and len(text) < 19:
-            found = self.reader.select(Event, "WHERE id = ?", [int(text)])
+            found = self.store.event(int(text))
         elif "-" in text:
-            found = self.reader.select(Event, "WHERE event_id = ? LIMIT 1", [text])
-        if found:
-            return found[0]
+            found = next(iter(self.reader.select(Event, "WHERE event_id = ? LIMIT 1", [text])), None)
+        if found is not None:
+            return found
         newest = self.reader.value("SELECT max(id) FROM trajectory_events")
         hint = f" Row ids go from 1 to {newest}." if newest else " No event is recorded yet."
         raise NotFound(f"no event {text!r}.{hint}", () if newest is None else (str(newest),))
 
     def blob(self, sha256: str) -> bytes | None:
-        """Give the whole value that stands behind a cut payload; None when it was not kept."""
-        body = self.reader.value("SELECT body FROM payload_blobs WHERE sha256 = ?", [sha256])
-        return None if body is None else bytes(body)
+        """Give the whole payload that a ``cut`` mark names; None when it was not kept."""
+        return self.store.blob(sha256)
 
-    # Calls and failures
-
-    def calls(self, conversation_id: str, *, limit: int = 100, cursor: str | None = None) -> Page[ToolTrace]:
-        """Read a conversation's calls with all their attempts, in the order of storage."""
-        where, params = "conversation_id = ?", [conversation_id]
-        if cursor is not None:
-            where += " AND id > ?"
-            params += parse_cursor(cursor, 1)
-        rows = self.reader.select(
-            ToolTrace, f"WHERE {where} ORDER BY id LIMIT ?", [*params, _checked(limit) + 1]
-        )
-        return build_page(rows, limit, lambda row: (row.id,))
+    # Failures
 
     def failures(
         self,
@@ -348,10 +330,16 @@ class TraceViewer:
 
     def processes(self, limit: int = 100) -> tuple[ProcessRow, ...]:
         """Give the processes that recorded, newest first."""
-        return self.reader.select(ProcessRow, "ORDER BY started_ms DESC, process_id LIMIT ?", [_checked(limit)])
+        return tuple(self.store.processes()[: _checked(limit)])
 
     def _judge(self) -> Callable[[str], str]:
-        return read_liveness(self.reader, self._held() if self._held is not None else ())
+        target = self.store.target
+        if target.is_memory:
+            return read_liveness(self.reader)
+        # Late: only where somebody asks what is running.
+        from agenttrace.write.recovery import held_processes
+
+        return read_liveness(self.reader, held_processes(target.path))
 
     # Lists of events, filtered and as text
 

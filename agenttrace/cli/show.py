@@ -1,0 +1,224 @@
+"""
+``agenttrace show``: one conversation as a tree or a timeline, or one event whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from agenttrace.cli.console import build_console, choose_glyphs, note, print_json, print_lines
+from agenttrace.cli.options import database_option, json_option
+from agenttrace.cli.reading import open_viewer, select
+from agenttrace.cli.refusal import EXIT_USAGE, Refusal
+from agenttrace.query.lines import Line
+from agenttrace.query.render_event import render_event, whole_payload
+from agenttrace.query.render_summary import render_header
+from agenttrace.query.render_timeline import render_event_line
+from agenttrace.query.render_tree import render_tree
+from agenttrace.query.tree import Tree, TreeNode, parse_payload
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from agenttrace.query.viewer import TraceViewer
+    from agenttrace.store.rows import Event
+
+__all__ = ["command", "event_to_data", "node_to_data", "print_tree"]
+
+_PAGE = 1000
+
+
+@click.command("show")
+@click.argument("selector", metavar="[SEL]", default="last")
+@click.option("--agent", metavar="A", help="Only this agent: its name or its id.")
+@click.option("--turn", type=click.IntRange(min=0), metavar="N", help="Only this turn.")
+@click.option("--event", "event_id", metavar="ID", help="One event with all its columns and its payload.")
+@click.option("--full", is_flag=True, help="Nothing left out: every sibling, every payload whole.")
+@click.option("--tree", "shape", flag_value="tree", help="As a tree.  [default]")
+@click.option("--timeline", "shape", flag_value="timeline", help="As a list in the order of time.")
+@click.option("--follow", is_flag=True, help="As a list, and wait for more until it ends.")
+@json_option
+@database_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    selector: str,
+    agent: str | None,
+    turn: int | None,
+    event_id: str | None,
+    full: bool,
+    shape: str | None,
+    follow: bool,
+    as_json: bool,
+    database: str | None,
+) -> None:
+    """
+    Show one conversation as a tree or a timeline.
+
+    SEL is an id or its start, last (the default), last~2, last-ok, last-failed or running.
+    """
+    if follow and (as_json or shape == "tree"):
+        raise Refusal("--follow prints lines as they come; leave --json and --tree out.", EXIT_USAGE)
+    with open_viewer(database) as viewer:
+        if event_id is not None:
+            _show_event(viewer, event_id, full, as_json)
+            return
+        conversation_id = select(viewer, selector)
+        if agent is not None:
+            _check_agent(viewer, conversation_id, agent)
+        if follow:
+            _follow(ctx, viewer, conversation_id, agent, database)
+        elif shape == "timeline":
+            _show_timeline(viewer, conversation_id, agent, turn, full, as_json)
+        else:
+            _show_tree(viewer, conversation_id, agent, turn, full, as_json)
+
+
+# Tree
+
+
+def _show_tree(
+    viewer: TraceViewer, conversation_id: str, agent: str | None, turn: int | None, full: bool, as_json: bool
+) -> None:
+    tree = viewer.tree(conversation_id)
+    if agent is not None or turn is not None:
+        tree = tree.branch(lambda node: _is_wanted(node, agent, turn))
+        if not tree.nodes:
+            note("nothing fits.")
+    if as_json:
+        conversation = viewer.conversation(conversation_id)
+        print_json(
+            {
+                "conversation": {**asdict(conversation), "status": viewer.status(conversation)},
+                "nodes": [node_to_data(at, node) for at, node in enumerate(tree.nodes)],
+            }
+        )
+        return
+    print_tree(viewer, conversation_id, build_console(), tree=tree, full=full)
+
+
+def _is_wanted(node: TreeNode, agent: str | None, turn: int | None) -> bool:
+    if turn is not None:
+        return node.turn == turn and (agent is None or agent in (node.agent_id, node.agent_name))
+    return node.family == "agent" and agent in (node.agent_id, node.name)
+
+
+def print_tree(
+    viewer: TraceViewer,
+    conversation_id: str,
+    console: Console,
+    *,
+    tree: Tree | None = None,
+    full: bool = False,
+) -> None:
+    """Print the header and the tree of a conversation."""
+    glyphs = choose_glyphs(console.file)
+    conversation = viewer.conversation(conversation_id)
+    fates: dict[str, int] = {}
+    for fate in viewer.fates(conversation_id).values():
+        fates[fate] = fates.get(fate, 0) + 1
+    status = viewer.status(conversation)
+    print_lines(console, render_header(conversation, status, fates, width=console.width, glyphs=glyphs))
+    shown = tree if tree is not None else viewer.tree(conversation_id)
+    print_lines(console, render_tree(shown, width=console.width, glyphs=glyphs, full=full))
+
+
+def node_to_data(at: int, node: TreeNode) -> dict[str, Any]:
+    """Give a node as JSON: its index, its place, and its payload parsed."""
+    data = {"index": at, **asdict(node)}
+    data["payload"] = parse_payload(data.pop("payload_json"))
+    return data
+
+
+# Timeline
+
+
+def _show_timeline(
+    viewer: TraceViewer, conversation_id: str, agent: str | None, turn: int | None, full: bool, as_json: bool
+) -> None:
+    events = _iter_timeline(viewer, conversation_id, agent, turn)
+    if as_json:
+        shown = [event_to_data(viewer, event, full) for event in events]
+        print_json({"conversation_id": conversation_id, "events": shown})
+        return
+    _print_events(viewer, conversation_id, events, full)
+
+
+def _iter_timeline(
+    viewer: TraceViewer, conversation_id: str, agent: str | None, turn: int | None
+) -> Iterator[Event]:
+    cursor = None
+    while True:
+        page = viewer.timeline(conversation_id, agent_id=agent, turn=turn, limit=_PAGE, cursor=cursor)
+        yield from page.items
+        cursor = page.next_cursor
+        if cursor is None:
+            return
+
+
+def _print_events(
+    viewer: TraceViewer, conversation_id: str, events: Iterator[Event], full: bool = False
+) -> None:
+    console, glyphs = build_console(), choose_glyphs()
+    fates = viewer.fates(conversation_id)
+    for event in events:
+        lines: list[Line] = [render_event_line(event, width=console.width, glyphs=glyphs, fates=fates)]
+        if full:
+            lines += render_event(event, whole_payload(event, viewer.blob), payload_only=True)
+        print_lines(console, lines)
+
+
+def _follow(
+    ctx: click.Context, viewer: TraceViewer, conversation_id: str, agent: str | None, database: str | None
+) -> None:
+    from agenttrace.cli.follow import follow
+    from agenttrace.cli.reading import recover_quietly
+
+    wanted = (
+        event
+        for event in follow(viewer, conversation_id, recover=lambda: recover_quietly(database))
+        if agent is None or agent in (event.agent_id, event.agent_name)
+    )
+    try:
+        _print_events(viewer, conversation_id, wanted)
+    except KeyboardInterrupt:
+        ctx.exit(130)
+    conversation = viewer.conversation(conversation_id)
+    note(f"{conversation_id} is {viewer.status(conversation)}.")
+
+
+# One event
+
+
+def _show_event(viewer: TraceViewer, event_id: str, full: bool, as_json: bool) -> None:
+    event = viewer.event(event_id)
+    if as_json:
+        print_json({"event": event_to_data(viewer, event, full)})
+        return
+    console = build_console()
+    payload = whole_payload(event, viewer.blob) if full else None
+    fate = viewer.fates(event.conversation_id).get(event.error_id) if event.error_id else None
+    print_lines(console, render_event(event, payload, fate=fate))
+    if not full and '"$agenttrace"' in event.payload_json and '"sha256"' in event.payload_json:
+        note(f"parts of the payload are cut; whole: agenttrace show --event {event.id} --full")
+
+
+def event_to_data(viewer: TraceViewer, event: Event, full: bool = False) -> dict[str, Any]:
+    """Give an event as JSON: its columns, and its payload parsed; with *full* whole where it was kept."""
+    data = asdict(event)
+    del data["payload_json"]
+    data["payload"] = whole_payload(event, viewer.blob) if full else event.payload
+    return data
+
+
+def _check_agent(viewer: TraceViewer, conversation_id: str, agent: str) -> None:
+    known = viewer.agents(conversation_id)
+    names = {name for row in known for name in (row.agent_id, row.agent_name)}
+    if agent in names:
+        return
+    there = ", ".join(f"{row.agent_name or row.agent_id} ({row.agent_id})" for row in known[:8])
+    raise Refusal(f"no agent {agent!r} in {conversation_id}; there are {there or 'none'}.", EXIT_USAGE)

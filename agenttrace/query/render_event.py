@@ -1,0 +1,88 @@
+"""
+One event whole: its columns and its payload, with what was cut put back where it was kept.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from agenttrace.clock import render_utc
+from agenttrace.events import MARK
+from agenttrace.query.lines import Line, Span
+from agenttrace.query.text import render_duration, sanitize, sanitize_block
+from agenttrace.query.tree import parse_payload
+
+if TYPE_CHECKING:
+    from agenttrace.store.rows import Event
+
+__all__ = ["render_event", "whole_payload"]
+
+_NAME_WIDTH = 18
+
+
+def whole_payload(event: Event, read_blob: Callable[[str], bytes | None]) -> Any:
+    """
+    Give an event's payload as it was before it was cut.
+
+    Args:
+        event: The event.
+        read_blob: Gives the kept whole by its SHA-256; None when it was not kept.
+
+    Returns:
+        The payload parsed; as it stands in the row where nothing was cut or the whole is gone.
+    """
+    payload = event.payload
+    sha256 = payload.get("sha256") if isinstance(payload, dict) and payload.get(MARK) == "cut" else None
+    body = read_blob(sha256) if isinstance(sha256, str) else None
+    if body is None:
+        return payload
+    try:
+        return json.loads(body)
+    except ValueError:
+        return payload
+
+
+def render_event(
+    event: Event, payload: Any = None, *, fate: str | None = None, payload_only: bool = False
+) -> Iterator[Line]:
+    """
+    Render an event as ``column  value`` lines, then its payload, indented.
+
+    Args:
+        event: The event.
+        payload: Shown instead of the event's own; None shows its own.
+        fate: What became of the failure, for an ``error``.
+        payload_only: Leave the columns out.
+    """
+    if not payload_only:
+        yield from _render_columns(event, fate)
+    value = parse_payload(event.payload_json) if payload is None else payload
+    if not value and not payload_only:
+        return
+    try:
+        text = json.dumps(value, indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        text = event.payload_json
+    if not payload_only:
+        yield (Span("payload", "dim"),)
+    for line in text.split("\n"):
+        yield (Span("  " + sanitize_block(line), "value"),)
+
+
+def _render_columns(event: Event, fate: str | None) -> Iterator[Line]:
+    yield (Span(f"#{event.id} ", "id"), Span(sanitize(event.kind), "agent"))
+    for field in fields(event):
+        value = getattr(event, field.name)
+        if value is None or field.name in ("id", "kind", "payload_json"):
+            continue
+        text = str(value)
+        if field.name == "ts_ms":
+            text = f"{value} ({render_utc(value)} UTC)"
+        elif field.name == "duration_ms":
+            text = f"{value} ({render_duration(value)})"
+        yield (Span(f"{field.name:<{_NAME_WIDTH}}", "dim"), Span(sanitize(text)))
+    if fate is not None:
+        yield (Span(f"{'fate':<{_NAME_WIDTH}}", "dim"), Span(fate, "warn"))

@@ -1,0 +1,95 @@
+"""
+Rows under headings, in a given width: the widest column that may shrink gives way.
+
+Pure; cells are sanitised here, so that callers hand in what they read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from agenttrace.query.lines import UNICODE, Glyphs, Line, Span
+from agenttrace.query.text import cell_width, fit, sanitize
+
+__all__ = ["Column", "render_table"]
+
+_GAP = 2
+
+
+class Column(NamedTuple):
+    """One column: its heading, and how its cells are shown."""
+
+    title: str
+    style: str = ""
+    right: bool = False
+    shrinks: bool = False
+    """Gives way when the table is too wide; several such columns share what is left."""
+    narrowest: int = 6
+
+
+def render_table(
+    columns: Sequence[Column],
+    rows: Iterable[Sequence[str | Span]],
+    *,
+    width: int = 80,
+    glyphs: Glyphs = UNICODE,
+) -> Iterator[Line]:
+    """
+    Render a heading line and one line per row.
+
+    Args:
+        columns: What stands over the cells.
+        rows: Cells; a ``Span`` brings its own style.
+        width: Terminal cells; 0 lets every column be as wide as its cells.
+        glyphs: ``lines.UNICODE`` or ``lines.ASCII``.
+    """
+    cells = [[_clean(cell, column) for cell, column in zip(row, columns, strict=True)] for row in rows]
+    widths = [
+        max([cell_width(column.title), *(cell_width(row[at].text) for row in cells)])
+        for at, column in enumerate(columns)
+    ]
+    if width:
+        _shrink(widths, columns, width)
+    titles = [Span(column.title, "dim") for column in columns]
+    for row in [titles, *cells]:
+        yield _line(row, columns, widths, glyphs)
+
+
+def _clean(cell: str | Span, column: Column) -> Span:
+    return (
+        Span(sanitize(cell.text), cell.style)
+        if isinstance(cell, Span)
+        else Span(sanitize(cell), column.style)
+    )
+
+
+def _shrink(widths: list[int], columns: Sequence[Column], width: int) -> None:
+    excess = sum(widths) + _GAP * (len(widths) - 1) - width
+    while excess > 0:
+        able = [at for at, column in enumerate(columns) if column.shrinks and widths[at] > column.narrowest]
+        if not able:
+            return
+        widest = max(able, key=lambda at: widths[at])
+        others = [widths[at] for at in able if at != widest]
+        step = max(1, min(excess, widths[widest] - max([columns[widest].narrowest, *others])))
+        widths[widest] -= step
+        excess -= step
+
+
+def _line(row: Sequence[Span], columns: Sequence[Column], widths: Sequence[int], glyphs: Glyphs) -> Line:
+    spans: list[Span] = []
+    for at, (span, column) in enumerate(zip(row, columns, strict=True)):
+        text = fit(span.text, widths[at], glyphs.ellipsis)
+        space = " " * (widths[at] - cell_width(text))
+        is_last = at == len(columns) - 1
+        if column.right:
+            spans.append(Span(space))
+            spans.append(Span(text, span.style))
+        else:
+            spans.append(Span(text, span.style))
+            if not is_last:
+                spans.append(Span(space))
+        if not is_last:
+            spans.append(Span(" " * _GAP))
+    return tuple(span for span in spans if span.text)
