@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from agenttrace.demo.planner import Message, Plan, PlannedCall, Planner, ToolSpec
@@ -33,7 +33,7 @@ def connect(environ: Mapping[str, str] = os.environ) -> Planner:
     Raises:
         ConfigError: No key is set, or no SDK for a set key is installed; it says which.
     """
-    known = {
+    known: dict[str, tuple[str, str, Callable[[Any, str], Planner], str]] = {
         "ANTHROPIC_API_KEY": ("anthropic", "Anthropic", AnthropicPlanner, _ANTHROPIC_MODEL),
         "OPENAI_API_KEY": ("openai", "OpenAI", OpenAIPlanner, _OPENAI_MODEL),
     }
@@ -46,10 +46,9 @@ def connect(environ: Mapping[str, str] = os.environ) -> Planner:
         except ImportError:
             lacking.append(f"{key} is set, but the package {module} is not installed (pip install {module})")
             continue
-        built: Planner = planner(
+        return planner(
             getattr(sdk, client)(api_key=environ[key]), environ.get("AGENTTRACE_DEMO_MODEL", model)
         )
-        return built
     if not lacking:
         lacking = ["set ANTHROPIC_API_KEY or OPENAI_API_KEY; neither is set"]
     raise ConfigError(

@@ -53,7 +53,7 @@ def structure_rule(memory: Memory) -> Decision:
     survey = memory.value_of("survey_functions")
     longest = survey.get("longest", [])
     if memory.turns == 1:
-        closer = [
+        closer: list[tuple[str, Mapping[str, Any]]] = [
             ("parse_python", {"path": path}) for path in survey.get("unparsed", [])[:_LOOK_CLOSER_COUNT]
         ]
         closer += [_read_around(function["at"], 0, 12) for function in longest[:_LOOK_CLOSER_COUNT]]

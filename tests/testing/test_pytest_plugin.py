@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -29,7 +30,7 @@ _AGENT = """
 @pytest.fixture
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     """A folder for another pytest, with the plugin as an installation has it."""
-    monkeypatch.setenv("PYTHONPATH", str(_ROOT))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")]))
     if not [point for point in entry_points(group="pytest11") if point.name == "agenttrace"]:
         pytester.plugins.append("agenttrace.pytest_plugin")  # this checkout was installed before it had one
     return pytester
