@@ -1,0 +1,121 @@
+"""
+Decide by its name alone whether a value is a secret.
+
+Invariant: a name matches by whole words after splitting camelCase and snake_case;
+what speaks about a secret (``token_type``, ``password_hint``) or counts (``max_tokens``)
+does not match. Cost: one dictionary look-up for a name seen before.
+"""
+
+from __future__ import annotations
+
+import re
+
+from agenttrace.encode.redact_rules import (
+    KEY_COMPANIONS,
+    NEUTRAL_AFTER,
+    NEUTRAL_BEFORE_TOKEN,
+    TELLING_ENDINGS,
+    TELLING_NAMES,
+    WEAK_NAMES,
+    WORDS,
+)
+
+__all__ = ["Names", "build_words", "fold_name", "split_words"]
+
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W\d_A-Za-z]+")
+_MAX_NAME_CHARACTERS = 128
+_MAX_PHRASE_WORDS = 4
+_MAX_KNOWN = 4096
+
+
+def split_words(name: str) -> list[str]:
+    """Split ``OPENAI_apiKey2`` into ``["openai", "api", "key", "2"]``."""
+    return [word.lower() for word in _WORD.findall(name)]
+
+
+def fold_name(name: str) -> str:
+    """Join the words of *name* without separators: ``X-Api-Key`` gives ``xapikey``."""
+    return "".join(split_words(name))
+
+
+class Names:
+    """The telling names of one set of rules: the default ones and the user's own."""
+
+    def __init__(self, own: tuple[str, ...] = (), *, default: bool = True) -> None:
+        self.own = frozenset(filter(None, map(fold_name, own)))
+        self.default = TELLING_NAMES if default else frozenset()
+        self.endings = TELLING_ENDINGS if default else ()
+        self._known: dict[str, str] = {}
+
+    def match(self, name: str) -> str:
+        """
+        Give what in *name* tells, folded; "" when nothing does.
+
+        A name of more than 128 characters is a text, not a name, and never matches.
+        """
+        found = self._known.get(name)
+        if found is None:
+            found = self._find(name) if len(name) <= _MAX_NAME_CHARACTERS else ""
+            if len(self._known) >= _MAX_KNOWN:
+                self._known.clear()
+            self._known[name] = found
+        return found
+
+    def is_own(self, name: str) -> bool:
+        """Tell whether the user named it: then numbers are redacted too."""
+        return bool(self.own) and self.match(name) in self.own
+
+    def _find(self, name: str) -> str:
+        words = split_words(name)
+        for phrase, _, _ in _iter_phrases(words):
+            if phrase in self.own:
+                return phrase
+        weak = ""
+        for phrase, start, end in _iter_phrases(words):
+            if phrase not in self.default and not phrase.endswith(self.endings or ("\0",)):
+                continue
+            if any(word in NEUTRAL_AFTER for word in words[end : end + 2]):
+                continue
+            if phrase == "token" and start and words[start - 1] in NEUTRAL_BEFORE_TOKEN:
+                continue
+            if phrase not in WEAK_NAMES:
+                return phrase
+            weak = phrase
+        return weak
+
+
+def _iter_phrases(words: list[str]) -> list[tuple[str, int, int]]:
+    return [
+        ("".join(words[start:end]), start, end)
+        for start in range(len(words))
+        for end in range(start + 1, min(start + _MAX_PHRASE_WORDS, len(words)) + 1)
+    ]
+
+
+def build_words(names: Names) -> list[re.Pattern[bytes]]:
+    """
+    Compile where a telling name may stand in lower-cased bytes.
+
+    An own name beyond ASCII has no lower case there: it gives a pattern that matches
+    at every colon, equals sign and quote, and the name is then compared as text.
+    """
+    words = [re.compile(word.replace("{key}", _companions_behind("key")).encode()) for word in WORDS]
+    own = [_own_word(name) for name in sorted(names.own)]
+    return own + (words if names.default else [])
+
+
+def _own_word(name: str) -> re.Pattern[bytes]:
+    letters = r"[_\W]{0,2}".join(map(re.escape, name)) if name.isascii() else r"[^\x00-\x7f]"
+    return re.compile(letters.encode())
+
+
+def _companions_behind(word: str) -> str:
+    """Give look-behinds, one for each length: ``api`` + ``_`` + ``key`` or ``apikey``."""
+    by_length: dict[int, list[str]] = {}
+    for companion in KEY_COMPANIONS:
+        by_length.setdefault(len(companion), []).append(companion)
+    return "|".join(
+        f"(?<=(?:{'|'.join(companions)}){separator}{word})"
+        for companions in by_length.values()
+        for separator in ("", r"[_\-. ]")
+    )
