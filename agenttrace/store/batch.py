@@ -22,7 +22,7 @@ from agenttrace.errors import RingTaken
 from agenttrace.events import ProcessInfo
 from agenttrace.store import finish as closing
 from agenttrace.store import insert
-from agenttrace.store.connection import BUSY_TIMEOUT_MS, SCHEMA_VERSION, StoreDatabase
+from agenttrace.store.connection import BUSY_TIMEOUT_MS, SchemaTooOld, StoreDatabase
 from agenttrace.store.database import open_database
 from agenttrace.store.plan import Plan, Record, agents_of, build_plan, describe_failure
 from agenttrace.store.target import Target, resolve_target
@@ -111,13 +111,15 @@ class EventSink:
         self._database: StoreDatabase | None = None
         self._stored = 0
         """Events that went into the file that is open now."""
+        self._lost = 0
+        """Events that went with files that are gone; told with the next batch."""
+        self._was_replaced = False
+        """Nothing was written yet to a file that stands where another one stood."""
 
     @property
     def database(self) -> StoreDatabase:
         """The open database; opens it when needed."""
-        self._ensure_open()
-        assert self._database is not None
-        return self._database
+        return self._ensure_open()
 
     def open(self) -> None:
         """Open the database; make and migrate it when needed."""
@@ -170,14 +172,25 @@ class EventSink:
             SchemaTooNew: The database was migrated further; nothing was written.
             StoreUnavailable: It cannot be written; nothing was.
         """
-        lost_with_file, is_new_file = self._ensure_open()
-        database = self._database
-        assert database is not None
+        try:
+            return self._write(records, ring, process, counters, finish)
+        except SchemaTooOld:
+            self.close()  # somebody has migrated it down: open it again, which migrates it up
+            return self._write(records, ring, process, counters, finish)
+
+    def _write(
+        self,
+        records: Sequence[Record],
+        ring: RingPosition | None,
+        process: ProcessInfo | None,
+        counters: ProcessCounters | None,
+        finish: Finish | None,
+    ) -> Written:
         closed = 0
-        with database.writing():
+        with self.database.writing() as database:
             connection = database.connection
             if ring is not None:
-                _move_ring(connection, ring, relaxed=is_new_file)
+                _move_ring(connection, ring, relaxed=self._was_replaced)
             plan = self._store(connection, records)
             if finish is not None and finish.close_open:
                 ends = closing.build_ends(connection, finish.process_id, finish.at_ns)
@@ -186,22 +199,23 @@ class EventSink:
                 _put_process(connection, process, counters, plan.failed)
             if finish is not None:
                 _end_process(connection, finish, ring)
-        self._stored += len(plan.rows)
-        return Written(len(plan.rows), plan.failed, lost_with_file, closed)
+        written = Written(len(plan.rows), plan.failed, self._lost, closed)
+        self._stored += written.events + closed
+        self._lost, self._was_replaced = 0, False
+        return written
 
-    def _ensure_open(self) -> tuple[int, bool]:
-        """Open or reopen; gives the events lost with a file that is gone, and whether it was one."""
+    def _ensure_open(self) -> StoreDatabase:
+        """Give the open database; open it anew when the file is another one, or this another process."""
         database = self._database
-        lost, is_replaced = 0, False
         if database is not None and not database.is_closed():
-            if database.is_current() and _schema_of(database) >= SCHEMA_VERSION:
-                return 0, False
-            is_replaced = not database.is_current()
-            lost = self._stored if is_replaced else 0
+            if database.is_current():
+                return database
+            self._lost += self._stored
+            self._was_replaced = True
             self.close()
         self._database = open_database(self.target.path, busy_timeout_ms=self._busy_timeout_ms)
         self._stored = 0
-        return lost, is_replaced
+        return self._database
 
     def _store(self, connection: sqlite3.Connection, records: Sequence[Record]) -> Plan:
         """Insert what can be inserted of *records*; the rest is counted in the plan."""
@@ -223,11 +237,6 @@ class EventSink:
             insert.put_plan(connection, plan, records)
         connection.execute("RELEASE batch")
         return plan
-
-
-def _schema_of(database: StoreDatabase) -> int:
-    with database.lock:
-        return int(database.execute("PRAGMA user_version").fetchone()[0])
 
 
 def _find_bad(connection: sqlite3.Connection, plan: Plan) -> dict[int, Exception]:

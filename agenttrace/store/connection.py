@@ -15,8 +15,8 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import peewee
 
@@ -27,6 +27,7 @@ __all__ = [
     "APPLICATION_ID",
     "BUSY_TIMEOUT_MS",
     "SCHEMA_VERSION",
+    "SchemaTooOld",
     "StoreDatabase",
     "connect",
     "too_new",
@@ -59,7 +60,7 @@ class StoreDatabase:
         self.peewee = peewee_database
         self.readonly = readonly
         self.lock = threading.RLock()
-        self.pid = os.getpid()
+        self._was_closed = False
         self.identity: Identity | None = None if target.is_memory else read_identity(target.path)
         self.journal_mode = ""
         _open_databases.add(self)
@@ -68,15 +69,27 @@ class StoreDatabase:
         state = "closed" if self.is_closed() else "open"
         return f"<StoreDatabase {self.target.name!r} {state}>"
 
+    def __del__(self) -> None:
+        # In a forked child nothing is open here: see _abandon_in_child.
+        with contextlib.suppress(Exception):
+            self.close()
+
     @property
     def connection(self) -> sqlite3.Connection:
-        """The connection itself."""
+        """
+        The connection itself; a forked child gets one of its own.
+
+        Raises:
+            StoreUnavailable: ``close`` was called.
+        """
+        if self._was_closed:
+            raise StoreUnavailable(f"{self.target.name}: was closed; open it again.")
         database: Any = self.peewee
         connection: sqlite3.Connection = database.connection()
         return connection
 
     def is_closed(self) -> bool:
-        """Tell whether ``close`` was called, or this is a forked child of the process that opened it."""
+        """Tell whether no connection stands: after ``close``, and in a forked child at first."""
         return bool(self.peewee.is_closed())
 
     def is_current(self) -> bool:
@@ -86,14 +99,10 @@ class StoreDatabase:
     def close(self) -> None:
         """Close the connection; a second time does nothing."""
         with self.lock:
-            if self.is_closed():
-                return
-            connection = self.connection
-            if connection.in_transaction:
-                with contextlib.suppress(sqlite3.Error):
-                    connection.rollback()
-            with contextlib.suppress(sqlite3.Error, peewee.PeeweeException):
-                self.peewee.close()
+            if not self.is_closed():
+                with contextlib.suppress(sqlite3.Error, peewee.PeeweeException):
+                    self.peewee.close()  # rolls back what is open
+            self._was_closed = True
 
     def execute(self, sql: str, params: Any = ()) -> sqlite3.Cursor:
         """
@@ -127,6 +136,7 @@ class StoreDatabase:
         Raises:
             StoreBusy: Another process writes; nothing was written.
             SchemaTooNew: Another process has migrated the database further.
+            SchemaTooOld: Another process has migrated it down.
             StoreError: The database cannot be written.
         """
         with self.lock, translated(self.target.name):
@@ -136,6 +146,8 @@ class StoreDatabase:
                 found = connection.execute("PRAGMA user_version").fetchone()[0]
                 if found > SCHEMA_VERSION:
                     raise too_new(self.target, found)
+                if found < SCHEMA_VERSION:
+                    raise too_old(self.target, found)
                 yield self
                 connection.execute("COMMIT")
             except BaseException:
@@ -145,18 +157,25 @@ class StoreDatabase:
                 raise
 
 
-def connect(target: Target, *, readonly: bool, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> StoreDatabase:
-    """Connect without looking at the schema; for ``open_database`` and ``migrate``."""
+def connect(target: Target, mode: str = "rw", busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> StoreDatabase:
+    """
+    Connect without looking at the schema; for ``open_database`` and ``migrate``.
+
+    Args:
+        mode: ``rw`` never makes a file; ``ro`` changes nothing; ``immutable`` also
+            believes that nobody else does.
+    """
     where = target.path
     options: dict[str, Any] = {"check_same_thread": False, "timeout": busy_timeout_ms / 1000}
-    if readonly:
-        where = f"file:{quote(os.path.realpath(target.path))}?mode=ro"
+    if not target.is_memory:
+        query = "immutable=1" if mode == "immutable" else f"mode={mode}"
+        where = f"{Path(os.path.realpath(target.path)).as_uri()}?{query}"
         options["uri"] = True
-    elif not target.is_memory:
-        where = os.path.realpath(target.path)
     pragmas = {"foreign_keys": 1, "synchronous": "NORMAL", "cache_size": -_CACHE_KIB}
     database = StoreDatabase(
-        target, peewee.SqliteDatabase(where, pragmas=pragmas, thread_safe=False, **options), readonly=readonly
+        target,
+        peewee.SqliteDatabase(where, pragmas=pragmas, thread_safe=False, **options),
+        readonly=mode != "rw",
     )
     with translated(target.name):
         database.peewee.connect()
@@ -169,6 +188,15 @@ def too_new(target: Target, found: int) -> SchemaTooNew:
         f"{target.name}: schema {found}, this agenttrace reads up to {SCHEMA_VERSION};"
         " upgrade agenttrace to open it."
     )
+
+
+class SchemaTooOld(StoreUnavailable):
+    """Say that the database was migrated down under an open connection; opening it again migrates it up."""
+
+
+def too_old(target: Target, found: int) -> SchemaTooOld:
+    """Build the error for a schema that somebody has migrated down meanwhile."""
+    return SchemaTooOld(f"{target.name}: was migrated down to schema {found}; open it again.")
 
 
 _BUSY = frozenset((sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED))

@@ -20,7 +20,14 @@ from agenttrace.store.connection import (
     too_new,
     translated,
 )
-from agenttrace.store.target import create_private_file, read_identity, resolve_target
+from agenttrace.store.lockfile import hold_lock
+from agenttrace.store.target import (
+    Target,
+    create_private_file,
+    exists,
+    make_private_folder,
+    resolve_target,
+)
 
 __all__ = ["SCHEMA_VERSION", "StoreDatabase", "open_database"]
 
@@ -30,6 +37,7 @@ def open_database(
     *,
     readonly: bool = False,
     create: bool = True,
+    upgrade: bool = True,
     busy_timeout_ms: int = BUSY_TIMEOUT_MS,
 ) -> StoreDatabase:
     """
@@ -39,6 +47,7 @@ def open_database(
         target: A path, ``sqlite:///path`` or ``:memory:``.
         readonly: Change nothing: no file is made, nothing is migrated, no row is written.
         create: Make the file when there is none.
+        upgrade: Migrate an older database; False takes it as it is, for ``agenttrace migrate``.
         busy_timeout_ms: How long SQLite itself waits for a lock.
 
     Raises:
@@ -49,18 +58,23 @@ def open_database(
         StoreUnavailable: Anything else that keeps it closed.
     """
     where = resolve_target(target)
-    if not where.is_memory and (readonly or not create) and read_identity(where.path) is None:
-        raise StoreMissing(
-            f"{where.name}: no database there; record one with AGENTTRACE=1, or run `agenttrace demo`."
-        )
     if where.is_memory:
         readonly = False
-    if not where.is_memory:
-        create_private_file(where.path)
-    database = connect(where, readonly=readonly, busy_timeout_ms=busy_timeout_ms)
+    elif not exists(where.path):
+        if readonly or not create:
+            raise StoreMissing(
+                f"{where.name}: no database there; record one with AGENTTRACE=1, or run `agenttrace demo`."
+            )
+        make_private_folder(where.path)
+        with hold_lock(where):
+            create_private_file(where.path)
+    if readonly:
+        database = _connect_readonly(where, busy_timeout_ms)
+    else:
+        database = connect(where, "rw", busy_timeout_ms)
     try:
         found = _check_schema(database)
-        if found < SCHEMA_VERSION:
+        if found < SCHEMA_VERSION and upgrade:
             if readonly and found == 0:
                 raise StoreMissing(f"{where.name}: is empty; nothing was recorded there yet.")
             if readonly:
@@ -69,8 +83,24 @@ def open_database(
                     "run `agenttrace migrate up`."
                 )
             migrate.up(database)
-        with translated(where.name):
-            database.journal_mode = database.connection.execute("PRAGMA journal_mode").fetchone()[0]
+        database.journal_mode = str(database.execute("PRAGMA journal_mode").fetchone()[0])
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _connect_readonly(where: Target, busy_timeout_ms: int) -> StoreDatabase:
+    """Connect to a file that may lie in a folder where SQLite can put no shared memory."""
+    database = connect(where, "ro", busy_timeout_ms)
+    try:
+        database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except StoreUnavailable as exc:
+        database.close()
+        # Without a journal beside it, and without the right to write one, the file is as it is.
+        if type(exc) is not StoreUnavailable or os.path.exists(os.path.realpath(where.path) + "-wal"):
+            raise
+        return connect(where, "immutable", busy_timeout_ms)
     except BaseException:
         database.close()
         raise

@@ -10,7 +10,6 @@ reads what is done, does the next, writes its record and ``user_version``.
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,20 +17,14 @@ from typing import NamedTuple
 
 from playhouse.migrations import Migration, MigrationError, Runner
 
-from agenttrace.errors import StoreBusy, StoreError, StoreUnavailable
+from agenttrace.errors import StoreBusy, StoreError
 from agenttrace.store.connection import APPLICATION_ID, SCHEMA_VERSION, StoreDatabase, too_new, translated
+from agenttrace.store.lockfile import POLL_S, WAIT_S, hold_lock
 from agenttrace.store.target import file_system_of, is_shared_file_system
-
-try:
-    import fcntl
-except ImportError:  # Windows: BEGIN IMMEDIATE alone orders the migrations there
-    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["MIGRATIONS", "MigrationState", "down", "status", "up"]
 
 MIGRATIONS = str(Path(__file__).with_name("migrations"))
-_LOCK_WAIT_S = 30.0
-_LOCK_POLL_S = 0.02
 
 
 class MigrationState(NamedTuple):
@@ -64,7 +57,7 @@ def up(database: StoreDatabase) -> list[str]:
         StoreBusy: Another process writes, or held the lock for 30 s.
     """
     applied: list[str] = []
-    with _lock_file(database), translated(database.target.name):
+    with hold_lock(database.target), translated(database.target.name):
         found = int(database.connection.execute("PRAGMA user_version").fetchone()[0])
         if found > SCHEMA_VERSION:
             raise too_new(database.target, found)
@@ -90,7 +83,7 @@ def down(database: StoreDatabase, target: str | None = None) -> list[str]:
         StoreError: *target* is not an applied migration.
     """
     undone: list[str] = []
-    with _lock_file(database), translated(database.target.name):
+    with hold_lock(database.target), translated(database.target.name):
         applied = [one.name for one in _runner(database).status() if one.applied]
         if target is not None and target not in applied:
             raise StoreError(
@@ -158,7 +151,7 @@ def _set_up_file(database: StoreDatabase) -> None:
     shared = is_shared_file_system(file_system_of(database.target.path))
     database.execute("PRAGMA auto_vacuum = INCREMENTAL")
     mode = "DELETE" if shared else "WAL"
-    deadline_s = time.monotonic() + _LOCK_WAIT_S
+    deadline_s = time.monotonic() + WAIT_S
     while True:
         try:
             database.execute(f"PRAGMA journal_mode = {mode}").fetchone()
@@ -166,37 +159,4 @@ def _set_up_file(database: StoreDatabase) -> None:
         except StoreBusy:  # ignores busy_timeout; some reader looks at the empty file
             if time.monotonic() > deadline_s:
                 raise
-            time.sleep(_LOCK_POLL_S)
-
-
-@contextlib.contextmanager
-def _lock_file(database: StoreDatabase) -> Iterator[None]:
-    """Hold ``<database>.lock``; the file stays, because removing it would let two hold it."""
-    if database.target.is_memory or fcntl is None:
-        yield
-        return
-    path = os.path.realpath(database.target.path) + ".lock"
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as exc:
-        raise StoreUnavailable(
-            f"{path}: cannot be made ({exc.strerror}); look at the folder's rights."
-        ) from exc
-    try:
-        deadline_s = time.monotonic() + _LOCK_WAIT_S
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline_s:
-                    raise StoreBusy(
-                        f"{database.target.name}: another process has been migrating it"
-                        f" for {_LOCK_WAIT_S:.0f} s; try again."
-                    ) from None
-                time.sleep(_LOCK_POLL_S)
-            except OSError:
-                break  # a file system without locks: BEGIN IMMEDIATE alone must do
-        yield
-    finally:
-        os.close(descriptor)
+            time.sleep(POLL_S)

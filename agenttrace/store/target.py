@@ -8,6 +8,7 @@ included, so whether a file is ours is asked through SQLite alone (`database`).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from pathlib import Path
@@ -21,8 +22,10 @@ __all__ = [
     "Identity",
     "Target",
     "create_private_file",
+    "exists",
     "file_system_of",
     "is_shared_file_system",
+    "make_private_folder",
     "read_identity",
     "resolve_target",
 ]
@@ -109,47 +112,67 @@ def read_identity(path: str) -> Identity | None:
     return Identity(status.st_dev, status.st_ino)
 
 
-def create_private_file(path: str) -> bool:
+def exists(path: str) -> bool:
     """
-    Make an empty file for nobody but this user, with its folder.
+    Tell whether a database file may be there.
+
+    Raises:
+        StoreUnavailable: What is there is a folder, a device or a pipe, or cannot be looked at.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return False
+    except OSError as exc:
+        raise _unavailable(path, exc) from exc
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "no regular file"
+        raise StoreUnavailable(f"{path}: is {kind}; name a database file, such as traces.db.")
+    return True
+
+
+def make_private_folder(path: str) -> None:
+    """
+    Make the folder of *path* and what is missing above it, each with mode 0700; existing ones keep theirs.
+
+    Raises:
+        StoreUnavailable: It cannot be made.
+    """
+    folder = Path(os.path.realpath(path)).parent
+    try:
+        for one in reversed([one for one in (folder, *folder.parents) if not one.exists()]):
+            one.mkdir(mode=0o700, exist_ok=True)
+    except OSError as exc:
+        raise _unavailable(path, exc) from exc
+
+
+def create_private_file(path: str) -> None:
+    """
+    Make an empty file that nobody but this user can read; one that is there already is left as it is.
+
+    A journal that lies beside a missing file belonged to a deleted database, and
+    would be played into the new one: it is removed. The caller holds the lock
+    of ``lockfile``, so that nobody else has just made the file.
 
     Args:
         path: A dangling symbolic link makes the file that it names.
 
-    Returns:
-        False when the file was there already; it is left as it is.
-
     Raises:
-        StoreUnavailable: It cannot be made there, or what is there is no regular file.
+        StoreUnavailable: It cannot be made there.
     """
     real = os.path.realpath(path)
+    if os.path.exists(real):
+        return
     try:
-        mode = os.stat(real).st_mode
-    except FileNotFoundError:
-        pass
-    except OSError as exc:
-        raise _unavailable(path, exc) from exc
-    else:
-        if not stat.S_ISREG(mode):
-            kind = "a folder" if stat.S_ISDIR(mode) else "no regular file"
-            raise StoreUnavailable(f"{path}: is {kind}; name a database file, such as traces.db.")
-        return False
-    try:
-        _make_private_folder(Path(real).parent)
-        descriptor = os.open(real, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600)
+        for suffix in ("-wal", "-shm", "-journal"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(real + suffix)
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
+        os.close(os.open(real, flags, 0o600))
     except FileExistsError:
-        return False
+        return
     except OSError as exc:
         raise _unavailable(path, exc) from exc
-    os.close(descriptor)
-    return True
-
-
-def _make_private_folder(folder: Path) -> None:
-    """Make *folder* and what is missing above it, each with mode 0700; existing ones keep theirs."""
-    missing = [folder, *folder.parents]
-    for path in reversed([one for one in missing if not one.exists()]):
-        path.mkdir(mode=0o700, exist_ok=True)
 
 
 def _unavailable(path: str, exc: OSError) -> StoreUnavailable:

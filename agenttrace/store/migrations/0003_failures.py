@@ -128,7 +128,7 @@ def _reported() -> str:
         {_told("model_call", "e.catcher")} OR {_told("agent_end", "e.catcher", ended_ok)})"""
 
 
-# LIMIT 1 keeps SQLite from merging the inner SELECTs, which would parse the message anew for every model input.
+# LIMIT 1 keeps SQLite from merging the inner SELECTs: it would parse the message anew for every model input.
 FAILURE_FACTS = f"""
 CREATE VIEW failure_facts AS
 SELECT
@@ -207,8 +207,9 @@ SELECT
             SELECT chain.depth AS depth, told.told AS told, told.way AS way,
                 EXISTS (SELECT 1 FROM trajectory_events s WHERE {_RAISED_FROM})
                     OR EXISTS (SELECT 1 FROM trajectory_events g WHERE {_GROUP_OF}) AS has_next
-            FROM chain CROSS JOIN trajectory_events row
-                ON row.error_id = chain.error_id AND row.kind = 'error' AND +row.conversation_id = e.conversation_id
+            FROM chain
+            CROSS JOIN trajectory_events row ON row.error_id = chain.error_id AND row.kind = 'error'
+                AND +row.conversation_id = e.conversation_id
             CROSS JOIN failure_facts told ON told.id = row.id
         ) fact
         WHERE fact.told IS NOT NULL OR fact.way = 'escaped' OR NOT fact.has_next
