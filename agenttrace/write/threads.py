@@ -1,5 +1,5 @@
 """
-Start a thread that the rest of the process cannot stumble over.
+Threads that the rest of the process cannot stumble over, and pauses between tries.
 
 Invariant: the thread is born with every signal blocked, so it never takes one that
 the program waits for (``sigwait``); it stands in no registry of ``threading``, so
@@ -14,7 +14,7 @@ import sys
 from _thread import start_new_thread
 from collections.abc import Callable
 
-__all__ = ["start_masked"]
+__all__ = ["Pause", "start_masked"]
 
 
 def start_masked(function: Callable[[], object]) -> bool:
@@ -42,3 +42,27 @@ def _start(function: Callable[[], object]) -> bool:
     except RuntimeError:
         return False
     return True
+
+
+class Pause:
+    """
+    A pause that doubles from one try to the next.
+
+    Args:
+        shortest_s: The first.
+        longest_s: No one is longer.
+    """
+
+    def __init__(self, shortest_s: float, longest_s: float) -> None:
+        self._shortest_s = shortest_s
+        self._longest_s = longest_s
+        self._last_s = 0.0
+
+    def longer(self) -> float:
+        """Give the next pause, in seconds."""
+        self._last_s = min(max(self._last_s * 2, self._shortest_s), self._longest_s)
+        return self._last_s
+
+    def reset(self) -> None:
+        """Begin with the shortest again."""
+        self._last_s = 0.0

@@ -3,12 +3,9 @@ The writer: one background thread that drains this process's ring.
 
 The thread starts with the first event, rests while there is none, and ends when it
 is asked to: at a fork, so that no thread of ours is then inside SQLite or an import,
-and at shutdown. Invariants: whoever drains holds ``_turn``, the thread for as long as
-it lives; the database is closed whenever ``_turn`` is free; and every wait of the
-thread ends at once when it is asked to end.
-
-While events come it stores them every ``flush_interval_s``; callers call it only out
-of its rest, or when half of the ring is full.
+and at shutdown. Invariant: every wait of the thread ends at once when it is asked to
+end. While events come it stores them every ``flush_interval_s``; callers call it only
+out of its rest, or when half of the ring is full.
 """
 
 from __future__ import annotations
@@ -16,19 +13,20 @@ from __future__ import annotations
 import queue
 import sys
 import time
-from _thread import RLock, get_ident
+from _thread import get_ident
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from agenttrace import clock
-from agenttrace.errors import RingTaken, SchemaTooNew, StoreBusy, contain, count_loss
+from agenttrace.errors import StoreBusy, contain, count_loss
 from agenttrace.write.housekeeping import Housekeeping
 from agenttrace.write.ring import Ring
-from agenttrace.write.threads import start_masked
+from agenttrace.write.threads import Pause, start_masked
+from agenttrace.write.turn import Turn
 
 if TYPE_CHECKING:
-    from agenttrace.store.batch import EventSink, Finish
+    from agenttrace.store.batch import Finish
     from agenttrace.write.drain import Drain
 
 __all__ = ["FlushResult", "Writer"]
@@ -49,24 +47,6 @@ class FlushResult(NamedTuple):
     """Events that were given up, for whatever reason."""
 
 
-class Pause:
-    """A pause that doubles from one try to the next."""
-
-    def __init__(self, shortest_s: float, longest_s: float) -> None:
-        self._shortest_s = shortest_s
-        self._longest_s = longest_s
-        self._last_s = 0.0
-
-    def longer(self) -> float:
-        """Give the next pause."""
-        self._last_s = min(max(self._last_s * 2, self._shortest_s), self._longest_s)
-        return self._last_s
-
-    def reset(self) -> None:
-        """Begin with the shortest again."""
-        self._last_s = 0.0
-
-
 class _Request:
     """Somebody waits for the next pass."""
 
@@ -82,7 +62,7 @@ class Writer:
 
     Args:
         ring: Of this process.
-        build_drain: Makes sink and drain, in the thread that first drains.
+        turn: Of this ring.
         flush_interval_s: How long events may wait for company.
         sync_interval_s: How often the database's log is put on the disk; None leaves it to the system.
         is_threaded: False where no thread may be started any more; then somebody calls ``drain_here``.
@@ -91,19 +71,15 @@ class Writer:
     def __init__(
         self,
         ring: Ring,
-        build_drain: Callable[[], tuple[EventSink, Drain]],
+        turn: Turn,
         *,
         flush_interval_s: float = 0.05,
         sync_interval_s: float | None = None,
         is_threaded: bool = True,
     ) -> None:
         self.ring = ring
-        self.ident = 0
-        """The draining thread's, 0 while there is none; what it records itself is not recorded."""
+        self.turn = turn
         self.is_threaded = is_threaded
-        self.stopped = ""
-        """Why it drains no more, for people; empty while it does."""
-        self._build_drain = build_drain
         self._flush_interval_s = max(flush_interval_s, 0.001)
         self._rest_s = min(_REST_S, sync_interval_s or _REST_S)
         self._housekeeping = Housekeeping(ring, sync_interval_s)
@@ -111,15 +87,11 @@ class Writer:
         self._busy_pause = Pause(0.01, 0.25)
         self._failed_pause = Pause(0.1, 5.0)
         self._requests: deque[_Request] = deque()
-        self._turn = RLock()  # protects the sink and the drain
-        self._has_turn: Callable[[], bool] = self._turn._is_owned  # type: ignore[attr-defined]
         self._forkers: set[int] = set()
         """Threads that are forking now."""
         self._is_closing = False
         self._is_starting = False
         self._start_after_s = 0.0
-        self._sink: EventSink | None = None
-        self._drain: Drain | None = None
 
     # ------------------------------------------------------------------ from any thread
 
@@ -139,17 +111,17 @@ class Writer:
         """
         Wait until all that is in the ring now is stored, and dead rings are recovered.
 
-        Gives up in the writer's own thread, when it has stopped for good, when the database cannot
-        be used (a mere lock is waited for), and at *deadline_s* of the monotonic clock.
+        Gives up in the thread that drains, when draining has stopped for good, when the database
+        cannot be used (a mere lock is waited for), and at *deadline_s* of the monotonic clock.
         """
-        if get_ident() == self.ident or self.ring.is_closed:
+        if self.turn.is_mine() or self.ring.is_closed:
             return
         self.ring.absorb()
         request = _Request()
         self._requests.append(request)
         self.call()
         poll = Pause(0.0002, 0.005)
-        while not (request.is_done or self.stopped or self.ring.is_closed):
+        while not (request.is_done or self.turn.stopped or self.ring.is_closed):
             if deadline_s is not None and time.monotonic() >= deadline_s:
                 return
             if get_ident() in self._forkers:
@@ -177,16 +149,15 @@ class Writer:
         Returns:
             True when everything is stored.
         """
-        if sys.is_finalizing() or self.stopped or self._has_turn():
+        turn = self.turn
+        if sys.is_finalizing() or turn.stopped or turn.is_mine():
             return False
-        wait_s = -1.0 if deadline_s is None else max(0.0, deadline_s - time.monotonic())
-        if not self._turn.acquire(timeout=wait_s):
+        if not turn.take(-1.0 if deadline_s is None else max(0.0, deadline_s - time.monotonic())):
             return False
-        self.ident = get_ident()
         try:
             while True:
                 try:
-                    sink, drain = self._open()
+                    sink, drain = turn.open()
                     if recover:
                         self._housekeeping.run(sink, drain, lambda: False, now=True)
                         recover = False
@@ -199,60 +170,43 @@ class Writer:
                         return False
                     time.sleep(pause_s)
         except Exception as exc:
-            self._take_note(exc)
+            turn.take_note(exc)
             return False
         finally:
-            self._close()
-            self.ident = 0
-            self.ring.expect_writer(resting=True)
-            self._turn.release()
-            self._hand_over()
+            self._leave()
 
     def stop(self, deadline_s: float) -> bool:
         """End the thread for good; False where it did not end in time."""
         self._is_closing = True
-        if get_ident() == self.ident or self._has_turn():
+        if self.turn.is_mine():
             return False
         self._calls.put(None)
-        if not self._turn.acquire(timeout=max(0.0, deadline_s - time.monotonic())):
+        if not self.turn.take(max(0.0, deadline_s - time.monotonic())):
             return False
-        self._turn.release()
+        self.turn.give()
         return True
 
     def before_fork(self) -> None:
         """Have the thread end, and keep it from starting; called in the thread that forks."""
         self._forkers.add(get_ident())
         self._calls.put(None)
-        if not self._turn.acquire(timeout=_FORK_WAIT_S):
+        if not self.turn.take(_FORK_WAIT_S):
             count_loss("write.fork_wait")
 
     def after_fork(self) -> None:
         """Let the thread start again, in the parent; at once where events wait."""
         self._forkers.discard(get_ident())
-        if self._has_turn():
-            self._turn.release()
-        if self.ring.head != self.ring.tail:
-            self.call()
-
-    # ------------------------------------------------------------------ counts
-
-    @property
-    def written_count(self) -> int:
-        """Events of this ring that are in the database."""
-        return 0 if self._drain is None else self._drain.written_count
-
-    @property
-    def failed(self) -> dict[str, int]:
-        """Events that could not be stored, by reason."""
-        return {} if self._drain is None else dict(self._drain.failed)
+        if self.turn.is_mine():
+            self.turn.give()
+        self._hand_over()
 
     # ------------------------------------------------------------------ the thread
 
     def _is_alive(self) -> bool:
-        return bool(self.ident or self._is_starting)
+        return bool(self.turn.ident or self._is_starting)
 
     def _must_end(self) -> bool:
-        return bool(self._forkers or self._is_closing or self.stopped)
+        return bool(self._forkers or self._is_closing or self.turn.stopped)
 
     def _start(self) -> bool:
         if not self.is_threaded or self._must_end() or time.monotonic() < self._start_after_s:
@@ -270,25 +224,29 @@ class Writer:
         return is_started
 
     def _run(self) -> None:
-        if self._turn.acquire(blocking=False):
-            try:
-                self.ident = get_ident()
-                self._is_starting = False
-                self._work()
-            except Exception as exc:
-                self._start_after_s = time.monotonic() + _START_AGAIN_S
-                contain("write.writer", exc)
-            finally:
-                self._close()
-                self.ident = 0
-                self.ring.expect_writer(resting=True)
-                self._turn.release()
-        else:  # another drains; it looks once more when it is done
+        if not self.turn.take(0.0):  # another drains, and looks once more when it is done
             self._is_starting = False
+            return
+        self.turn.begin()
+        self._is_starting = False
+        try:
+            self._work()
+        except Exception as exc:
+            self._start_after_s = time.monotonic() + _START_AGAIN_S
+            contain("write.writer", exc)
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        """Give the turn away, and start the next thread where something came meanwhile."""
+        try:
+            self.turn.end()
+            self.ring.expect_writer(resting=True)
+        finally:
+            self.turn.give()
         self._hand_over()
 
     def _hand_over(self) -> None:
-        """Start the next thread where something came while the last drainer was leaving."""
         is_wanted = self.is_threaded and not self._must_end() and not self._is_alive()
         if is_wanted and self.ring.head != self.ring.tail:
             self._start()
@@ -339,7 +297,7 @@ class Writer:
         """Store what there is, keep house, answer who waits; gives the pause before the next try."""
         requests = tuple(self._requests)
         try:
-            sink, drain = self._open()
+            sink, drain = self.turn.open()
             if is_due:
                 self._store_all(drain)
             self.ring.see(clock.now_ns())
@@ -347,8 +305,8 @@ class Writer:
         except StoreBusy:
             return self._busy_pause.longer()  # who waits goes on waiting
         except Exception as exc:
-            self._take_note(exc)
-            self._close()
+            self.turn.take_note(exc)
+            self.turn.close()
             self._answer(requests)
             return self._failed_pause.longer()
         self._busy_pause.reset()
@@ -367,24 +325,3 @@ class Writer:
         for request in requests:
             request.is_done = True
             self._requests.remove(request)
-
-    def _open(self) -> tuple[EventSink, Drain]:
-        if self._sink is None or self._drain is None:
-            self._sink, self._drain = self._build_drain()
-        return self._sink, self._drain
-
-    def _close(self) -> None:
-        """Close the database, so that no fork inherits it and no exit waits for it."""
-        sink = self._sink
-        if sink is None or sink.target.is_memory:
-            return
-        try:
-            sink.close()
-        except Exception as exc:
-            contain("write.close", exc)
-
-    def _take_note(self, exc: Exception) -> None:
-        """Say what went wrong; where waiting cannot help, stop for good and leave the ring as it is."""
-        if isinstance(exc, (SchemaTooNew, RingTaken)):
-            self.stopped = str(exc)
-        contain("write.store", exc)
