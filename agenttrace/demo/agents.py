@@ -27,6 +27,11 @@ _ATTEMPTS_LIMIT_COUNT = 3
 _FIRST_WAIT_S = 0.02
 _CONTENT_LIMIT_CHARS = 3_000
 
+_LEAD_BRIEF = (
+    "List the files, delegate to every specialist in one answer, save the report, then answer with it."
+)
+_SUBAGENT_BRIEF = "Audit Python code with the tools, then answer in a sentence. Nobody can answer questions."
+
 _LEAD_TOOLS = ("list_files", "save_report")
 _SUBAGENT_TOOLS: dict[str, tuple[str, ...]] = {
     "structure": ("survey_functions", "parse_python", "read_lines"),
@@ -101,7 +106,10 @@ def _run_agent(crew: Crew, name: str, task: str, specs: Sequence[ToolSpec], act:
     """Plan and act in turns, until the planner answers without calling a tool."""
     planner = crew.planner_for(name)
     messages: list[Message] = [
-        {"role": "system", "content": f"You are {name}, one of the agents that audit Python code."},
+        {
+            "role": "system",
+            "content": f"You are {name}. {_LEAD_BRIEF if name == 'lead' else _SUBAGENT_BRIEF}",
+        },
         {"role": "user", "content": task},
     ]
     with agent_scope(name, input=task, model=planner.model, provider=planner.provider) as agent:

@@ -7,7 +7,9 @@ within about 3 s on any folder, and leaves no file but the recorded database.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import agenttrace
 from agenttrace.demo.agents import Crew, run_lead
@@ -56,11 +58,13 @@ def run_demo(
             agenttrace.configure(enabled=True)
         workspace.hold_lock(_LOCK_REFUSALS_COUNT)
         task = TASK_PREFIX + workspace.name
+        about = {"folder": str(workspace.folder)}
         crew = Crew(build_toolbox(Tools(workspace)), planner_for, on_progress or _keep_quiet)
         try:
-            with agenttrace.conversation_scope(
-                task=task, metadata={"folder": str(workspace.folder)}
-            ) as scope:
+            with (
+                _warnings_of_others_ignored(),
+                agenttrace.conversation_scope(task=task, metadata=about) as scope,
+            ):
                 run_lead(crew, task)
         except Exception as exc:
             if not live:
@@ -77,6 +81,15 @@ def _planner_for(live: bool) -> Callable[[str], Planner]:
         return lambda name: RulePlanner(RULES[name])
     model = connect()
     return lambda _name: model
+
+
+@contextmanager
+def _warnings_of_others_ignored() -> Iterator[None]:
+    """Keep what the parser warns of in the audited code away from stderr and from ``-W error``."""
+    with warnings.catch_warnings():
+        for category in (SyntaxWarning, DeprecationWarning):
+            warnings.simplefilter("ignore", category)
+        yield
 
 
 def _keep_quiet(_line: str) -> None:

@@ -74,7 +74,7 @@ class Tools:
         for path in self._all_paths():
             try:
                 tree = self._parse(path)
-            except (SyntaxError, ValueError, RecursionError):
+            except (SyntaxError, ValueError, RecursionError, MemoryError):
                 unparsed.append(path)
                 continue
             except OSError:
@@ -116,7 +116,7 @@ class Tools:
         """Save the report among the drafts; fails while another audit holds its lock."""
         self._workspace.take_lock()
         path = self._workspace.resolve(DRAFTS + "report.md")
-        path.write_text(text, encoding="utf-8")
+        path.write_text(text, encoding="utf-8", errors="replace")  # names of files may hold any byte
         return f"saved {len(text)} characters as {DRAFTS}report.md"
 
     def _all_paths(self) -> Iterable[str]:

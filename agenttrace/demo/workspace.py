@@ -9,6 +9,7 @@ those that begin with ``drafts/`` stand in the scratch folder.
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -147,13 +148,15 @@ def _iter_python(folder: Path) -> Iterator[tuple[str, int]]:
             name for name in folders if not name.startswith(".") and name not in _SKIPPED_FOLDERS
         )
         for name in files:
-            if name.endswith(".py"):
-                path = Path(parent, name)
-                yield path.relative_to(folder).as_posix(), _size_bytes(path)
+            path = Path(parent, name)
+            if name.endswith(".py") and (size_bytes := _size_bytes(path)) is not None:
+                yield path.relative_to(folder).as_posix(), size_bytes
 
 
-def _size_bytes(path: Path) -> int:
+def _size_bytes(path: Path) -> int | None:
+    """Give the size; 0 for a dangling link, as the audit will say so, and None for what is no file."""
     try:
-        return path.stat().st_size
-    except OSError:  # a dangling link; the audit will say so
+        status = path.stat()
+    except OSError:
         return 0
+    return status.st_size if stat.S_ISREG(status.st_mode) else None  # reading a pipe would never end
