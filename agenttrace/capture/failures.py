@@ -136,7 +136,8 @@ def emit_returned_failure(operation: Operation, agent: Agent, value: Any, detect
     extra: dict[str, Any] | None = None
     if operation.attempt is not None:
         extra = {"attempt": operation.attempt, "retry_of": operation.retry_of}
-    error = {"type": "ReturnedFailure", "module": None, "message": _returned_text(value), "frames": []}
+    message = _returned_text(value)
+    error: dict[str, Any] = {"type": "ReturnedFailure", "module": None, "message": message, "frames": []}
     emit(
         "error",
         agent,
