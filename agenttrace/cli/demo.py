@@ -10,7 +10,7 @@ import shlex
 import click
 
 from agenttrace import config
-from agenttrace.cli.console import build_console, choose_glyphs, note, print_lines
+from agenttrace.cli.console import build_console, note, print_lines
 from agenttrace.cli.options import database_option
 from agenttrace.cli.reading import name_database, open_viewer
 from agenttrace.cli.refusal import EXIT_USAGE, Refusal
@@ -54,23 +54,11 @@ def command(folder: str | None, live: bool, svg: str | None, quiet: bool, databa
             except OSError as exc:
                 raise Refusal(f"--svg {svg}: {exc.strerror or exc}", EXIT_USAGE) from exc
             note(f"the picture is in {svg}")
-    glyphs = choose_glyphs()
-    print_lines(
-        console,
-        [
-            (),
-            (Span("Try next:"),),
-            (
-                Span(f"  agenttrace errors{option}", "agent"),
-                Span("           what failed, and what became of it"),
-            ),
-            (
-                Span(f"  agenttrace show last --timeline{option}", "agent"),
-                Span(f" {glyphs.dot.strip()} every event in order"),
-            ),
-            (
-                Span(f"  agenttrace sql{option}", "agent"),
-                Span("              the tables, and queries to copy"),
-            ),
-        ],
-    )
+    tries = {
+        f"agenttrace errors{option}": "what failed, and what became of it",
+        f"agenttrace show last --timeline{option}": "every event in order",
+        f"agenttrace sql{option}": "the tables, and queries to copy",
+    }
+    widest = max(map(len, tries))
+    lines = [(Span(f"  {what:<{widest}}  ", "agent"), Span(why, "dim")) for what, why in tries.items()]
+    print_lines(console, [(), (Span("Try next:"),), *lines])

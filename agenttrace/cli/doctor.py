@@ -22,7 +22,7 @@ from agenttrace.cli.options import database_option, json_option
 from agenttrace.cli.reading import open_viewer
 from agenttrace.cli.refusal import EXIT_FINDINGS
 from agenttrace.query.lines import Line, Span
-from agenttrace.query.text import render_bytes, render_count, sanitize
+from agenttrace.query.text import pluralize, render_bytes, render_count, sanitize
 
 if TYPE_CHECKING:
     from agenttrace.query.viewer import TraceViewer
@@ -93,7 +93,9 @@ def _check_database(viewer: TraceViewer) -> Iterator[Check]:
     size_bytes = sum(_size_of(path + ending) for ending in ("", "-wal"))
     events = reader.value("SELECT coalesce(sum(events), 0) FROM agent_rollups")
     conversations = reader.value("SELECT count(*) FROM conversations")
-    text = f"{render_bytes(size_bytes)}, {render_count(events)} events, {render_count(conversations)} conversations"
+    text = ", ".join(
+        (render_bytes(size_bytes), pluralize(events, "event"), pluralize(conversations, "conversation"))
+    )
     yield Check("size", "ok", text, {"bytes": size_bytes, "events": events, "conversations": conversations})
     yield _check_mode(path)
     schema = reader.value("PRAGMA user_version")
@@ -132,7 +134,7 @@ def _check_losses(viewer: TraceViewer) -> Iterator[Check]:
     died = sum(process.exit == "died" for process in processes)
     text = f"{render_count(len(processes))} recorded, {render_count(died)} of them died without saying so"
     yield Check("processes", "ok", text, {"count": len(processes), "died": died})
-    for name, what in (("dropped", "events never stored"), ("failed", "failures of recording")):
+    for name, what in (("dropped", "events dropped"), ("failed", "failures of recording")):
         counts: Counter[str] = Counter()
         for process in processes:
             counts.update(getattr(process, name))
@@ -140,7 +142,7 @@ def _check_losses(viewer: TraceViewer) -> Iterator[Check]:
             yield Check(name, "ok", f"no {what}", {})
         for reason, count in counts.most_common():
             meaning = f" ({_MEANINGS[reason]})" if reason in _MEANINGS else ""
-            text = f"{render_count(count)} {what}: {reason}{meaning}"
+            text = f"{render_count(count)} {what}: {sanitize(reason)}{meaning}"
             yield Check(name, "warn", text, {reason: count})
 
 

@@ -87,15 +87,15 @@ def _render(failure: Failure, width: int, glyphs: Glyphs) -> Iterator[Line]:
     where = sanitize(failure.agent_name or failure.agent_id)
     if failure.tool_name:
         where += f" {glyphs.arrow} {sanitize(failure.tool_name)}"
-    second = [Span(f"    #{failure.id}", "id"), Span(" in "), Span(where, "tool")]
-    second += [dot, Span(f"conversation {shorten_id(failure.conversation_id, 16, glyphs.ellipsis)}")]
+    second = [Span(f"    #{failure.id} ", "id"), Span(where, "tool")]
     for verb, place in (("raised at", failure.raised_at), ("caught at", failure.handled_at)):
         if place:
             second += [dot, Span(f"{verb} {_shorten_place(place)}")]
+    second += [dot, Span(shorten_id(failure.conversation_id, 9, glyphs.ellipsis), "id")]
     yield fit_line(tuple(second), width, glyphs.ellipsis)
 
 
 def _shorten_place(place: str) -> str:
-    """Keep the file's name, the line and the function of ``/a/b/file.py:12 function``."""
-    path, space, function = place.partition(" ")
-    return sanitize(path.rpartition("/")[2] + space + function)
+    """Keep the file's name and the line of ``/a/b/file.py:12 function``."""
+    file, colon, rest = place.rpartition(":")
+    return sanitize(file.rpartition("/")[2] + colon + rest.partition(" ")[0])

@@ -26,14 +26,16 @@ __all__ = ["command"]
 
 _COLUMNS = (
     Column("ID", "id", shrinks=True, narrowest=9),
-    Column("STARTED (UTC)"),
+    Column("STARTED UTC"),
     Column("TOOK", right=True),
     Column("AGENTS", right=True),
     Column("CALLS", right=True),
     Column("ERRORS", right=True),
     Column("STATUS"),
-    Column("TASK", "agent", shrinks=True, narrowest=8),
+    Column("TASK", "agent", shrinks=True, narrowest=12),
 )
+_AGENTS = 3
+_WIDE = 100
 _STATUSES = ("running", "completed", "failed", "cancelled", "interrupted")
 
 
@@ -60,7 +62,15 @@ def command(
         console = build_console()
         glyphs = choose_glyphs()
         rows = [_to_cells(viewer, row, glyphs) for row in page.items]
-        print_lines(console, render_table(_COLUMNS, rows, width=console.width, glyphs=glyphs))
+        # The column that a narrow terminal can do without best.
+        kept = [at for at in range(len(_COLUMNS)) if console.width >= _WIDE or at != _AGENTS]
+        table = render_table(
+            [_COLUMNS[at] for at in kept],
+            [[row[at] for at in kept] for row in rows],
+            width=console.width,
+            glyphs=glyphs,
+        )
+        print_lines(console, table)
         if page.next_cursor:
             note(f"there are more: -n {limit * 5}, or --cursor {page.next_cursor}")
 
@@ -69,7 +79,7 @@ def _to_cells(viewer: TraceViewer, row: ConversationRow, glyphs: Glyphs) -> list
     errors = row.errors or 0
     return [
         shorten_id(row.id, 16, glyphs.ellipsis),
-        row.started_at[5:19],
+        row.started_at[5:16],
         render_duration(row.duration_ms),
         render_count(row.agents),
         render_count(row.tool_calls or 0),

@@ -29,11 +29,12 @@ def command() -> None:
 def status(as_json: bool, database: str | None) -> None:
     """List the migrations, and which of them the database has."""
     from agenttrace.store import migrate
-    from agenttrace.store.database import SCHEMA_VERSION, connect, resolve_target
+    from agenttrace.store.connection import SCHEMA_VERSION, connect
+    from agenttrace.store.target import resolve_target
 
     target = resolve_target(name_database(database))
     _require_file(target.path)
-    opened = connect(target, readonly=True)
+    opened = connect(target, "ro")
     try:
         states = migrate.status(opened)
     finally:
@@ -50,7 +51,8 @@ def status(as_json: bool, database: str | None) -> None:
 @database_option
 def up(database: str | None) -> None:
     """Apply the migrations that are missing."""
-    from agenttrace.store.database import SCHEMA_VERSION, open_database
+    from agenttrace.store.connection import SCHEMA_VERSION
+    from agenttrace.store.database import open_database
 
     target = name_database(database)
     try:

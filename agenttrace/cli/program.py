@@ -70,10 +70,13 @@ def run_program(program: Program, *, report: Callable[[], None]) -> None:
             is made to show the program's frames alone.
     """
     own_pid = os.getpid()
+    interrupted = False
 
     def report_here() -> None:
         if os.getpid() == own_pid:
             report()
+            if interrupted:
+                _keep_interrupt()
 
     try:
         main = load_program(program)
@@ -83,6 +86,7 @@ def run_program(program: Program, *, report: Callable[[], None]) -> None:
     except (SystemExit, ProgramMissing):
         raise
     except BaseException as exc:
+        interrupted = isinstance(exc, KeyboardInterrupt)
         _hide_own_frames(exc)
         raise
 
@@ -104,7 +108,7 @@ def load_program(program: Program) -> _Main:
 
 
 def _load_script(path: str) -> _Main:
-    absolute = os.path.abspath(path)
+    absolute = os.path.join(os.getcwd(), path)  # not normalised: Python keeps ./ as well
     try:
         with io.open_code(absolute) as file:
             source = file.read()
@@ -125,12 +129,13 @@ def _load_script(path: str) -> _Main:
 
 
 def _load_container(path: str) -> _Main:
-    _set_first_path(path)
-    spec = importlib.machinery.PathFinder.find_spec("__main__", [path])
+    absolute = os.path.join(os.getcwd(), path)
+    _set_first_path(absolute)
+    spec = importlib.machinery.PathFinder.find_spec("__main__", [absolute])
     code = _code_of(spec)
     if spec is None or code is None:
-        raise ProgramMissing(f"can't find '__main__' module in {os.path.abspath(path)!r}", 1)
-    return _Main(code, spec.origin, spec.loader, spec, spec.parent, spec.cached, path, path)
+        raise ProgramMissing(f"can't find '__main__' module in {absolute!r}", 1)
+    return _Main(code, spec.origin, spec.loader, spec, spec.parent, spec.cached, path, absolute)
 
 
 def _load_module(name: str) -> _Main:
@@ -184,6 +189,8 @@ def _install_main(main: _Main, program: Program) -> ModuleType:
         __builtins__=builtins,
         __cached__=main.cached,
     )
+    if sys.version_info < (3, 14):
+        module.__dict__["__annotations__"] = {}
     sys.modules["__main__"] = module
     sys.argv[:] = [main.argv0, *program.arguments]
     return module
@@ -203,6 +210,19 @@ def _hide_own_frames(exc: BaseException) -> None:
         chosen(exc_type, value, traceback)
 
     sys.excepthook = hook
+
+
+def _keep_interrupt() -> None:
+    """
+    Let the process still end by SIGINT.
+
+    The interpreter notes an unhandled KeyboardInterrupt in a flag that any later ``exec`` of text
+    clears, and imports do that (dataclasses, named tuples). Raising one in such an exec sets it.
+    """
+    try:
+        exec("raise KeyboardInterrupt")
+    except KeyboardInterrupt:
+        return
 
 
 def _is_own(traceback: TracebackType) -> bool:

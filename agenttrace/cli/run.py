@@ -41,7 +41,7 @@ def _find_program(args: list[str]) -> int:
             return at
         if word in ("-m", "--module"):
             return at + 2
-        if word.startswith("-m") or word.startswith("--module="):
+        if word.startswith(("-m", "--module=")):
             return at + 1
         if word == "--db":
             at += 2
@@ -138,7 +138,7 @@ def _is_elsewhere(used: str, database: str | None) -> bool:
 
 
 _COUNT = """
-SELECT count(DISTINCT a.conversation_id), count(*), sum(a.tool_calls), sum(a.failed_calls), max(a.conversation_id)
+SELECT count(DISTINCT c.id), count(*), sum(a.tool_calls), sum(a.failed_calls), max(c.id)
 FROM agent_rollups a JOIN conversations c ON c.id = a.conversation_id
 WHERE a.last_ts_ms >= ? AND c.id IN (SELECT id FROM conversations WHERE created_ms >= ?)
 """

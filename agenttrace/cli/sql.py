@@ -12,6 +12,8 @@ import click
 from agenttrace.cli.console import build_console, choose_glyphs, note, print_json, print_lines
 from agenttrace.cli.options import database_option, json_option
 from agenttrace.cli.reading import open_viewer
+from agenttrace.cli.refusal import EXIT_USAGE, Refusal
+from agenttrace.errors import StoreUnavailable
 from agenttrace.query.lines import Line, Span
 from agenttrace.query.table import Column, render_table
 from agenttrace.store.event_store import TraceStore
@@ -21,13 +23,13 @@ __all__ = ["EXAMPLES", "command"]
 EXAMPLES = (
     (
         "failed calls of one agent in the last hour",
-        "SELECT started_at, tool_name, error FROM tool_traces WHERE agent_name = 'reader' AND status = 'error'"
-        " AND started_at >= datetime('now', '-1 hour')",
+        "SELECT started_at, tool_name, error FROM tool_traces WHERE agent_name = 'lead'"
+        " AND status = 'error' AND started_at >= datetime('now', '-1 hour')",
     ),
     (
         "the slowest tools",
-        "SELECT tool_name, count(*) AS calls, max(latency_ms) AS slowest_ms FROM tool_traces GROUP BY tool_name"
-        " ORDER BY slowest_ms DESC LIMIT 10",
+        "SELECT tool_name, count(*) AS calls, max(latency_ms) AS slowest_ms FROM tool_traces"
+        " GROUP BY tool_name ORDER BY slowest_ms DESC LIMIT 10",
     ),
     (
         "tokens by model",
@@ -37,7 +39,8 @@ EXAMPLES = (
     ("what is open", "SELECT started_at, kind, name, agent_name, pid FROM open_operations ORDER BY ts_ms"),
     (
         "every swallowed error",
-        "SELECT at, agent_name, tool_name, error_type, message, handled_at FROM failures WHERE fate = 'swallowed'",
+        "SELECT at, agent_name, tool_name, error_type, message, handled_at FROM failures"
+        " WHERE fate = 'swallowed'",
     ),
 )
 """What a query answers, and the query."""
@@ -62,7 +65,14 @@ def command(query: str | None, as_json: bool, database: str | None) -> None:
         if not query:
             _show_schema(viewer.store, as_json)
             return
-        names, rows = viewer.store.query(query)
+        try:
+            names, rows = viewer.store.query(query)
+        except StoreUnavailable as exc:
+            if "readonly" not in str(exc):
+                raise
+            raise Refusal(
+                "sql only reads; change the database with the sqlite3 program.", EXIT_USAGE
+            ) from exc
     if as_json:
         print_json(
             {"columns": names, "rows": [dict(zip(names, map(_to_data, row), strict=True)) for row in rows]}

@@ -51,6 +51,7 @@ class Operation:
         "parent",
         "retries",
         "start",
+        "turn",
     )
 
     def __init__(self, family: str, first: Event, *, made: bool = False) -> None:
@@ -67,6 +68,7 @@ class Operation:
         self.attempts_merged = 0
         """Further attempts, each a call of its own, folded into this one."""
         self.failed_merged = 0
+        self.turn: int | None = first.turn
         self.parent: Operation | None = None
         self.children: list[Operation] = []
         self.notes: list[str] = []

@@ -83,7 +83,8 @@ class Reader:
             tail: What follows the table's name: WHERE, ORDER BY, LIMIT.
             params: Values for the tail's question marks.
         """
-        sql = f"SELECT {_columns(row_type)} FROM {_SOURCES[row_type]} {tail}"
+        kind: Any = row_type  # a class is hashable, whatever its type parameter
+        sql = f"SELECT {_columns(kind)} FROM {_SOURCES[kind]} {tail}"
         return tuple(row_type(*row) for row in self.rows(sql, params))
 
 

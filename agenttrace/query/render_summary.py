@@ -10,7 +10,7 @@ from agenttrace.events import FATES
 from agenttrace.query.describe import describe_tokens
 from agenttrace.query.lines import UNICODE, Glyphs, Line, Span, fit_line, line_width
 from agenttrace.query.render_tree import mark_span
-from agenttrace.query.text import fit, pluralize, render_count, render_duration, sanitize
+from agenttrace.query.text import cell_width, fit, pluralize, render_count, render_duration, sanitize
 from agenttrace.store.rows import ConversationRow
 
 __all__ = ["describe_fates", "render_header", "shorten_id"]
@@ -72,13 +72,11 @@ def render_header(
     if usage:
         facts.append(usage)
     style = "bad" if fates.get("swallowed") or fates.get("escaped") else ""
-    told = Span(describe_fates(fates), style)
-    second: list[Span] = [mark_span(status, glyphs)]
-    for fact in facts:
-        second += [dot, Span(fact)]
-    whole = (*second, dot, told)
-    if line_width(whole) <= width:
-        yield whole
-        return
-    yield fit_line(tuple(second), width, glyphs.ellipsis)
-    yield fit_line((told,), width, glyphs.ellipsis)
+    line: list[Span] = [mark_span(status, glyphs)]
+    for fact in [*(Span(fact) for fact in facts), Span(describe_fates(fates), style)]:
+        if line_width(line) + len(glyphs.dot) + cell_width(fact.text) > width:
+            yield tuple(line)
+            line = [fact]
+        else:
+            line += [dot, fact]
+    yield fit_line(tuple(line), width, glyphs.ellipsis)

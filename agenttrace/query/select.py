@@ -15,7 +15,7 @@ from typing import NamedTuple
 from agenttrace.errors import NotFound
 from agenttrace.query.reading import Reader
 
-__all__ = ["SELECTORS", "Selection", "find_nearest_ids", "select_conversation"]
+__all__ = ["SELECTORS", "Selection", "no_conversation", "select_conversation"]
 
 SELECTORS = "an id or its start, last, last~N, last-ok, last-failed, running"
 
@@ -121,13 +121,18 @@ def _by_prefix(reader: Reader, prefix: str) -> Selection:
         shown = ", ".join(ids[:_CANDIDATES]) + (", …" if len(ids) > _CANDIDATES else "")
         message = f"{prefix!r} is the start of several conversations: {shown}."
         raise NotFound(message, tuple(ids[:_CANDIDATES]))
-    nearest = find_nearest_ids(reader, prefix)
-    hint = f" Nearest: {', '.join(nearest)}." if nearest else f" Give {SELECTORS}."
-    raise NotFound(f"no conversation {prefix!r}.{hint}", nearest)
+    raise no_conversation(reader, prefix)
 
 
-def find_nearest_ids(reader: Reader, wrong: str, limit: int = 3) -> tuple[str, ...]:
-    """Give the ids most like *wrong* among the newest 5,000 conversations; the newest when none is."""
+def no_conversation(reader: Reader, wrong: str, limit: int = 3) -> NotFound:
+    """Build the error for an unknown id, with those most like it, else the newest."""
     rows = reader.rows("SELECT id FROM conversations ORDER BY created_ms DESC, id DESC LIMIT 5000")
     ids = [str(row[0]) for row in rows]
-    return tuple(difflib.get_close_matches(wrong, ids, n=limit, cutoff=0.5) or ids[:limit])
+    alike = difflib.get_close_matches(wrong, ids, n=limit, cutoff=0.5)
+    if alike:
+        hint = f"Nearest: {', '.join(alike)}."
+    elif ids:
+        hint = f"The newest: {', '.join(ids[:limit])}. A selector is {SELECTORS}."
+    else:
+        hint = "No conversation is recorded yet."
+    return NotFound(f"no conversation {wrong!r}. {hint}", tuple(alike or ids[:limit]))

@@ -130,6 +130,8 @@ def render_duration(duration_ms: float | None) -> str:
         return "?"
     if duration_ms < 0:
         return "-" + render_duration(-duration_ms)
+    if duration_ms < 0.05:
+        return "<0.1 ms" if duration_ms else "0 ms"
     if duration_ms < 0.95:
         return f"{duration_ms:.1f} ms"
     if duration_ms < 950:

@@ -17,11 +17,24 @@ from agenttrace.errors import ConfigError
 from agenttrace.query.reading import Reader, build_page, parse_cursor
 from agenttrace.store.rows import Event, Page
 
-__all__ = ["Moment", "escape_like", "iter_events", "read_events", "search_condition", "to_ms"]
+__all__ = [
+    "Moment",
+    "escape_like",
+    "event_conditions",
+    "iter_events",
+    "read_events",
+    "search_condition",
+    "to_ms",
+]
 
 Moment = int | datetime | str
 """A time: milliseconds since 1970 UTC, a datetime, or ISO 8601 text; without a zone it is UTC."""
 
+# Of an agent's turn is what its rows say, or what came between that turn's model call and the next.
+_OF_TURN = """coalesce(turn, (
+    SELECT m.turn FROM trajectory_events m
+    WHERE m.conversation_id = trajectory_events.conversation_id AND m.agent_id = trajectory_events.agent_id
+    AND m.kind = 'model_call' AND m.ts_ns <= trajectory_events.ts_ns ORDER BY m.ts_ns DESC LIMIT 1)) = ?"""
 _PROCESS = "substr(event_id, 1, 16)"
 _KEY_LENGTH = 5
 
@@ -48,6 +61,33 @@ def to_ms(moment: Moment) -> int:
 def escape_like(text: str) -> str:
     """Escape ``%``, ``_`` and the escape itself, for ``LIKE ? ESCAPE '\\'``."""
     return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
+def event_conditions(
+    *,
+    agent: str | None = None,
+    turn: int | None = None,
+    kinds: Sequence[str] = (),
+    since: Moment | None = None,
+    until: Moment | None = None,
+) -> tuple[list[str], list[Any]]:
+    """Give SQL conditions, and their values, for what is asked for; nothing asked gives none."""
+    conditions: list[str] = []
+    values: list[Any] = []
+    if agent is not None:
+        conditions.append("(agent_id = ? OR agent_name = ?)")
+        values += [agent, agent]
+    if turn is not None:
+        conditions.append(_OF_TURN)
+        values.append(turn)
+    if kinds:
+        conditions.append(f"kind IN ({', '.join('?' for _ in kinds)})")
+        values += kinds
+    for moment, compare in ((since, ">="), (until, "<=")):
+        if moment is not None:
+            conditions.append(f"ts_ms {compare} ?")
+            values.append(to_ms(moment))
+    return conditions, values
 
 
 def search_condition(query: str) -> tuple[str, list[str]]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agenttrace.events import END_OF
+from agenttrace.query.linking import link_operations, spread_turns
 from agenttrace.query.operations import FAMILIES, Operation, collect_operations
 from agenttrace.query.order import order_key, split_event_id
 
@@ -84,6 +85,7 @@ class TreeNode:
     """Of the failure it closed with, also when that was raised further in."""
     error_type: str | None
     turn: int | None
+    """Of its agent: its own number, or that of the model turn before it."""
     model: str | None
     input_tokens: int | None
     output_tokens: int | None
@@ -155,88 +157,11 @@ def build_tree(
     """
     ordered = sorted(events, key=order_key)
     operations = collect_operations(ordered)
-    _link(operations)
-    _cut_cycles(operations)
-    operations = _merge_attempts(operations)
+    operations = link_operations(operations)
     builder = _Builder(fates or {}, _handlers(ordered), liveness, now_ns)
     if not conversation_id and ordered:
         conversation_id = ordered[0].conversation_id
     return Tree(conversation_id, builder.build(operations))
-
-
-def _link(operations: list[Operation]) -> None:
-    """Give every operation its parent: by span, else its agent's run, else the parent agent's run."""
-    by_span: dict[str, Operation] = {}
-    runs: dict[str, list[Operation]] = {}
-    for operation in operations:
-        if operation.span_id is not None and operation.family != "event":
-            by_span.setdefault(operation.span_id, operation)
-        if operation.family == "agent":
-            runs.setdefault(operation.agent_id, []).append(operation)
-    for operation in operations:
-        operation.parent = _find_parent(operation, by_span, runs)
-
-
-def _find_parent(
-    operation: Operation, by_span: Mapping[str, Operation], runs: Mapping[str, list[Operation]]
-) -> Operation | None:
-    spans: tuple[str | None, ...] = (operation.parent_span_id,)
-    if operation.family == "event":
-        spans = (operation.span_id, operation.parent_span_id)
-    for span_id in spans:
-        found = by_span.get(span_id) if span_id is not None else None
-        if found is not None and found is not operation:
-            return found
-    agent_id = operation.parent_agent_id if operation.family == "agent" else operation.agent_id
-    if agent_id is None:
-        return None
-    candidates = [run for run in runs.get(agent_id, ()) if run is not operation]
-    if not candidates:
-        operation.notes.append("parent not in this trace")
-        return None
-    earlier = [run for run in candidates if run.key <= operation.key]
-    return earlier[-1] if earlier else candidates[0]
-
-
-def _cut_cycles(operations: list[Operation]) -> None:
-    """Make the earliest operation of each cycle a root, so that the rest hangs below it."""
-    settled: set[int] = set()
-    for start in operations:
-        path: list[Operation] = []
-        on_path: set[int] = set()
-        at: Operation | None = start
-        while at is not None and id(at) not in settled and id(at) not in on_path:
-            path.append(at)
-            on_path.add(id(at))
-            at = at.parent
-        if at is not None and id(at) in on_path:
-            cycle = path[next(index for index, member in enumerate(path) if member is at) :]
-            first = min(cycle, key=lambda member: member.key)
-            first.parent = None
-            first.notes.append("cyclic parent")
-        settled |= on_path
-
-
-def _merge_attempts(operations: list[Operation]) -> list[Operation]:
-    """Fold the calls that repeat another (``retry_of``) into the first of them."""
-    firsts = {
-        operation.span_id: operation
-        for operation in reversed(operations)
-        if operation.family == "call" and operation.span_id and not operation.retry_of
-    }
-    kept: list[Operation] = []
-    into: dict[int, Operation] = {}
-    for operation in operations:
-        first = firsts.get(operation.retry_of) if operation.retry_of else None
-        if first is None or operation.family != "call" or first.parent is not operation.parent:
-            kept.append(operation)
-            continue
-        into[id(operation)] = first
-        first.absorb(operation)
-    for operation in kept:
-        while operation.parent is not None and id(operation.parent) in into:
-            operation.parent = into[id(operation.parent)]
-    return kept
 
 
 def _handlers(ordered: Iterable[Event]) -> dict[str, str]:
@@ -279,6 +204,7 @@ class _Builder:
         roots: list[Operation] = []
         for operation in sorted(operations, key=lambda each: each.key):
             (roots if operation.parent is None else operation.parent.children).append(operation)
+        spread_turns(operations)
         ordered: list[tuple[Operation, int, int | None]] = []
         child_indexes: list[list[int]] = []
         waiting: list[tuple[Operation, int, int | None]] = [(root, 0, None) for root in reversed(roots)]
@@ -334,7 +260,7 @@ class _Builder:
             failures=failures,
             error_id=end.error_id if end is not None else None,
             error_type=error_type,
-            turn=told.turn if told is not None and told.turn is not None else first.turn,
+            turn=operation.turn,
             model=(end.model if end is not None else None) or (told.model if told is not None else None),
             input_tokens=told.input_tokens if told is not None else None,
             output_tokens=told.output_tokens if told is not None else None,

@@ -13,13 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 from agenttrace import clock
 from agenttrace.errors import ConfigError, NotFound
-from agenttrace.events import FATES
 from agenttrace.query import formatting
+from agenttrace.query.aliases import ViewerAliases
+from agenttrace.query.fates import read_failures, read_fates
 from agenttrace.query.liveness import OUT_OF_CONTACT, read_liveness
 from agenttrace.query.reading import Reader, build_page, parse_cursor
-from agenttrace.query.select import Selection, find_nearest_ids, select_conversation
+from agenttrace.query.select import Selection, no_conversation, select_conversation
 from agenttrace.query.summary import Summary, build_summary
-from agenttrace.query.timeline import Moment, iter_events, read_events, search_condition, to_ms
+from agenttrace.query.timeline import (
+    Moment,
+    event_conditions,
+    iter_events,
+    read_events,
+    search_condition,
+)
 from agenttrace.query.tree import Tree, build_tree
 from agenttrace.store.rows import (
     AgentRow,
@@ -39,7 +46,7 @@ __all__ = ["TraceViewer"]
 _PAYLOADS_NO_TREE_NEEDS = ("model_delta", "snapshot", "model_call", "model_turn", "message")
 
 
-class TraceViewer:
+class TraceViewer(ViewerAliases):
     """
     Read conversations.
 
@@ -99,9 +106,7 @@ class TraceViewer:
         """
         found = self.store.conversation(conversation_id)
         if found is None:
-            nearest = find_nearest_ids(self.reader, conversation_id)
-            hint = f" Nearest: {', '.join(nearest)}." if nearest else ""
-            raise NotFound(f"no conversation {conversation_id!r}.{hint}", nearest)
+            raise no_conversation(self.reader, conversation_id)
         return found
 
     def resolve(self, selector: str) -> Selection:
@@ -167,7 +172,7 @@ class TraceViewer:
         """
         self.conversation(conversation_id)
         conditions, values = ["conversation_id = ?"], [conversation_id]
-        extra, more = _event_conditions(agent=agent_id, turn=turn, kinds=kinds)
+        extra, more = event_conditions(agent=agent_id, turn=turn, kinds=kinds)
         return read_events(self.reader, conditions + extra, [*values, *more], limit=limit, cursor=cursor)
 
     def tree(self, conversation_id: str) -> Tree:
@@ -225,7 +230,7 @@ class TraceViewer:
             self.conversation(conversation_id)
             conditions.append("conversation_id = ?")
             values.append(conversation_id)
-        extra, more = _event_conditions(agent=agent_id, kinds=kinds, since=since, until=until)
+        extra, more = event_conditions(agent=agent_id, kinds=kinds, since=since, until=until)
         condition, patterns = search_condition(query)
         return read_events(
             self.reader,
@@ -286,39 +291,20 @@ class TraceViewer:
             limit: How many at most.
             cursor: ``next_cursor`` of the page before.
         """
-        if fate is not None and fate not in FATES:
-            raise ConfigError(f"fate={fate!r}: give one of {', '.join(FATES)}.")
-        where: list[str] = []
-        params: list[Any] = []
-        if conversation_id is not None:
-            where.append("conversation_id = ?")
-            params.append(conversation_id)
-        if agent_id is not None:
-            where.append("(agent_name = ? OR agent_id = ?)")
-            params += [agent_id, agent_id]
-        for moment, compare in ((since, ">="), (until, "<=")):
-            if moment is not None:
-                where.append(f"ts_ms {compare} ?")
-                params.append(to_ms(moment))
-        if cursor is not None:
-            where.append("(ts_ms, id) < (?, ?)")
-            params += parse_cursor(cursor, 2)
-        if fate is not None:
-            where.append("fate = ?")
-            params.append(fate)
-        tail = f"WHERE {' AND '.join(where)} " if where else ""
-        rows = self.reader.select(
-            Failure, f"{tail}ORDER BY ts_ms DESC, id DESC LIMIT ?", [*params, _checked(limit) + 1]
+        return read_failures(
+            self.reader,
+            conversation_id=conversation_id,
+            agent=agent_id,
+            fate=fate,
+            since=since,
+            until=until,
+            limit=_checked(limit),
+            cursor=cursor,
         )
-        return build_page(rows, limit, lambda row: (row.ts_ms, row.id))
 
     def fates(self, conversation_id: str) -> dict[str, str]:
         """Give what became of each failure of a conversation, by ``error_id``."""
-        rows = self.reader.rows(
-            "SELECT error_id, fate FROM failures WHERE conversation_id = ? AND error_id IS NOT NULL",
-            [conversation_id],
-        )
-        return {error_id: fate for error_id, fate in rows if fate is not None}
+        return read_fates(self.reader, conversation_id)
 
     # What is going on
 
@@ -373,29 +359,3 @@ def _checked(limit: int) -> int:
     if limit < 1:
         raise ConfigError(f"limit={limit}: give 1 or more.")
     return limit
-
-
-def _event_conditions(
-    *,
-    agent: str | None = None,
-    turn: int | None = None,
-    kinds: Sequence[str] = (),
-    since: Moment | None = None,
-    until: Moment | None = None,
-) -> tuple[list[str], list[Any]]:
-    conditions: list[str] = []
-    values: list[Any] = []
-    if agent is not None:
-        conditions.append("(agent_id = ? OR agent_name = ?)")
-        values += [agent, agent]
-    if turn is not None:
-        conditions.append("turn = ?")
-        values.append(turn)
-    if kinds:
-        conditions.append(f"kind IN ({', '.join('?' for _ in kinds)})")
-        values += kinds
-    for moment, compare in ((since, ">="), (until, "<=")):
-        if moment is not None:
-            conditions.append(f"ts_ms {compare} ?")
-            values.append(to_ms(moment))
-    return conditions, values
