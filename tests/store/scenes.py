@@ -23,7 +23,9 @@ STEP_NS = 1_000_000
 
 def process_info(process_id: str = PROCESS_ID, **given: Any) -> ProcessInfo:
     """Give a process that exists in tests only."""
-    info = ProcessInfo(process_id, "here", "boot", 42, "3.11.7", "0.1.0", "[]", "/", None, START_NS // 1_000_000)
+    info = ProcessInfo(
+        process_id, "here", "boot", 42, "3.11.7", "0.1.0", "[]", "/", None, START_NS // 1_000_000
+    )
     return info._replace(**given)
 
 
@@ -111,7 +113,12 @@ class Scene:
         status = columns.pop("status", "error" if error_id else "ok")
         kind = END_OF[operation.kind]
         self.add(
-            kind, operation, {"is_error": status == "error", "output": output}, status=status, error_id=error_id, **columns
+            kind,
+            operation,
+            {"is_error": status == "error", "output": output},
+            status=status,
+            error_id=error_id,
+            **columns,
         )
 
     def model(self, agent: Operation, text: Any = "go on", **columns: Any) -> None:
@@ -146,7 +153,9 @@ class Scene:
         self.add("error", where, payload, error_id=error_id, error_type=error_type, **given)
         return error_id
 
-    def fail(self, under: Operation | None, tool: str = "read", message: str = "no such file: a.txt", **given: Any) -> str:
+    def fail(
+        self, under: Operation | None, tool: str = "read", message: str = "no such file: a.txt", **given: Any
+    ) -> str:
         """Call a tool that raises: call, error, result; gives the error's id."""
         call_columns = {name: given.pop(name) for name in ("attempt", "retry_of") if name in given}
         call = self.call(under, tool, **call_columns)
@@ -170,5 +179,7 @@ def build_record(kind: str, ts_ns: int, payload: Any = None, event_id: str = "",
     header = [kind, ts_ns, *(columns.pop(name, None) for name in names)]
     header.append({name: value for name, value in columns.items() if value is not None} or None)
     blob = header[-1].pop("blob", None) if header[-1] else None
-    body = payload if isinstance(payload, bytes) else json.dumps(payload or {}, separators=(",", ":")).encode()
+    body = (
+        payload if isinstance(payload, bytes) else json.dumps(payload or {}, separators=(",", ":")).encode()
+    )
     return Record(header, body, event_id, blob)

@@ -27,7 +27,8 @@ def _utc(ms: str) -> str:
 def _text(payload: str, path: str) -> str:
     """Render SQL for a text in a payload; of a text that was cut, its head."""
     return (
-        f"CASE json_type({payload}, '{path}') WHEN 'object' THEN json_extract({payload}, '{path}.head')"
+        f"CASE json_extract({payload}, '{path}.\"$agenttrace\"') WHEN 'cut'"
+        f" THEN coalesce(json_extract({payload}, '{path}.head'), json_extract({payload}, '{path}'))"
         f" ELSE json_extract({payload}, '{path}') END"
     )
 
@@ -129,10 +130,8 @@ SELECT
     a.first_ts_ms AS ts_ms,
     a.last_end_ts_ms AS ended_ms,
     a.last_ts_ms AS last_ts_ms,
-    substr(coalesce(json_extract(s.payload, '$.input.head'), json_extract(s.payload, '$.input')), 1, 200)
-        AS input_preview,
-    substr(coalesce(json_extract(e.payload, '$.output.head'), json_extract(e.payload, '$.output')), 1, 200)
-        AS output_preview,
+    substr({_text("s.payload", "$.input")}, 1, 200) AS input_preview,
+    substr({_text("e.payload", "$.output")}, 1, 200) AS output_preview,
     e.error_id AS error_id,
     e.error_type AS error_type
 FROM agent_rollups a
