@@ -116,6 +116,12 @@ class EventSink:
         self._was_replaced = False
         """Nothing was written yet to a file that stands where another one stood."""
 
+    def __enter__(self) -> EventSink:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
     @property
     def database(self) -> StoreDatabase:
         """The open database; opens it when needed."""

@@ -80,7 +80,7 @@ class Scene:
         """Start an agent, at the root or in an operation of another."""
         agent = Operation(
             "agent_start",
-            f"{self.process_id[:8]}{len(self.records):08x}",
+            f"{self.process_id[:8]}{self._count:08x}",
             under,
             f"{name}-1",
             name,
@@ -94,7 +94,7 @@ class Scene:
         """Start a call of *tool*, further attempts with ``attempt`` and ``retry_of``."""
         call = Operation(
             "tool_call",
-            f"{self.process_id[:8]}{len(self.records):08x}",
+            f"{self.process_id[:8]}{self._count:08x}",
             under,
             under.agent_id if under else "main",
             under.agent_name if under else "main",
@@ -125,7 +125,7 @@ class Scene:
         """Let *agent* ask its model something, and the model answer."""
         turn = Operation(
             "model_call",
-            f"{self.process_id[:8]}{len(self.records):08x}",
+            f"{self.process_id[:8]}{self._count:08x}",
             agent,
             agent.agent_id,
             agent.agent_name,
