@@ -61,8 +61,8 @@ def note(message: str) -> None:
 
 
 def choose_glyphs(stream: IO[str] | None = None) -> Glyphs:
-    """Give the Unicode glyphs where the stream's encoding can write them, else the ASCII ones."""
-    encoding = getattr(stream or sys.stdout, "encoding", None) or "ascii"
+    """Give the Unicode glyphs where the stream can write them, as text in memory can, else ASCII ones."""
+    encoding = getattr(stream or sys.stdout, "encoding", None) or ("ascii" if stream is None else "utf-8")
     try:
         "├─└│✔✘⊘◼‼●…·→»".encode(encoding)
     except (UnicodeError, LookupError):
