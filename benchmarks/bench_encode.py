@@ -1,9 +1,11 @@
 """
-Question: what does it cost to turn arguments and results into bounded bytes?
+Question: what does it cost to turn arguments and results into bounded bytes, and to redact them?
 
 Method: ``encode(value, limit_bytes)`` with the default limit of a row, against
 ``orjson.dumps`` of the same value where it can take it and ``json.dumps``, in
 rounds that take turns. Then values that orjson refuses or that are far too large.
+Then ``redact_payload`` on 500 bytes: without any telling word, with words that only
+sound like secrets, and with a secret (this one runs on the writer's thread).
 
 Budget: none of its own (it is part of "on"); a 10 MB string must not cost the
 caller more than 20 ms.
@@ -20,7 +22,8 @@ from typing import Any
 
 import orjson
 
-from agenttrace.encode.codec import encode
+from agenttrace.encode.codec import dumps, encode
+from agenttrace.encode.redact import Rules
 from benchmarks.harness import Line, main, sample, take_turns
 from benchmarks.workloads import RESULT_500, build_document, build_result
 
@@ -95,9 +98,27 @@ def _awkward(rounds: int) -> list[Line]:
     return lines
 
 
+def _redaction(rounds: int) -> list[Line]:
+    rules = Rules.build(None)
+    prose = {**RESULT_500, "note": "the model counts tokens; its password policy is in docs"}
+    secret = {**RESULT_500, "api_key": "sk-" + "a1B2" * 10}
+    lines = []
+    for name, value in (
+        ("no telling word", RESULT_500),
+        ("prose on tokens and passwords", prose),
+        ("max_tokens", {**RESULT_500, "max_tokens": 4096}),
+        ("a secret", secret),
+    ):
+        payload = dumps({"is_error": False, "output": value})
+        values = take_turns({"redact": _repeat(rules.redact_payload, payload)}, loops=500, rounds=rounds)
+        figure = sample(each / 1000 for each in values["redact"])
+        lines.append(Line("encode", f"redact: {name}", figure.median, "us", (figure.low, figure.high)))
+    return lines
+
+
 def measure(rounds: int = 9) -> list[Line]:
-    """Measure plain and awkward values."""
-    return _plain(rounds) + _awkward(rounds)
+    """Measure plain and awkward values, and redaction."""
+    return _plain(rounds) + _awkward(rounds) + _redaction(rounds)
 
 
 if __name__ == "__main__":
