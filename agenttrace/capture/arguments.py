@@ -97,6 +97,16 @@ class ArgumentPlan:
             and self._var_keyword is None
         )
 
+    @property
+    def keeps_all(self) -> bool:
+        """Whether every argument is recorded."""
+        return self._kept is None and not self._dropped
+
+    @property
+    def names_when_simple(self) -> tuple[str, ...] | None:
+        """The names that a call by keywords alone gives in this very order; None where it is not so easy."""
+        return self._positional if self._simple and self._receiver is None else None
+
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any] | None:
         """
         Name the arguments, in the signature's order.
@@ -116,7 +126,7 @@ class ArgumentPlan:
                 return None
             bound = found
         receiver = self._receiver
-        if receiver is not None and receiver in bound:
+        if receiver is not None and receiver in bound:  # bound is ours here, never the caller's kwargs
             value = bound[receiver]
             bound[receiver] = (value if isinstance(value, type) else type(value)).__name__
         return bound

@@ -13,7 +13,7 @@ from typing import Any
 
 from agenttrace import clock
 from agenttrace.capture.arguments import ArgumentPlan
-from agenttrace.capture.context import CURRENT, PIPE, Operation, enclosing_agent
+from agenttrace.capture.context import CURRENT, PIPE, Operation, ToolCall, enclosing_agent
 from agenttrace.capture.emit import announce_agent, emit, encode_value, identity_of, object_of
 from agenttrace.capture.failures import emit_returned_failure, record_failure, status_of
 from agenttrace.encode import codec
@@ -76,8 +76,7 @@ def open_call(
     """
     agent = parent.agent
     assert agent is not None, "the caller chose an operation with an agent"
-    call = Operation("tool", name, parent.conversation_id, agent, parent)
-    call.payload = arguments
+    call = ToolCall(name, agent, parent, arguments)
     parent.live_calls += 1
     if call_id is None and not parent.failed_calls:
         identity = agent.identity or identity_of(agent)
@@ -99,7 +98,6 @@ def open_call(
             extra=number_attempt(parent, call),
             ts_ns=call.started_ns,
         )
-    call.recorded = True
     return call
 
 
@@ -151,7 +149,7 @@ def end_in_child(operation: Operation) -> None:
 class ToolTracer:
     """What ``traced_tool`` does around the calls of one function."""
 
-    __slots__ = ("_capture_result", "_is_error", "_limit_bytes", "_name_json", "_plan", "name")
+    __slots__ = ("_capture_result", "_is_error", "_limit_bytes", "name", "name_json", "plan")
 
     def __init__(
         self,
@@ -165,19 +163,30 @@ class ToolTracer:
         is_error: Callable[[Any], Any] | None,
     ) -> None:
         self.name = name
-        self._name_json = encode_value(name).decode()
-        self._plan: ArgumentPlan | None = None
+        self.name_json = encode_value(name).decode()
+        self.plan: ArgumentPlan | None = None
         if capture_arguments is not False:
             kept = None if capture_arguments is True else capture_arguments
-            self._plan = ArgumentPlan(function, kept=kept, dropped=redact)
+            self.plan = ArgumentPlan(function, kept=kept, dropped=redact)
         self._capture_result = capture_result
         self._limit_bytes = max_payload_bytes
         self._is_error = is_error
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether calls may take the short way of ``fastpath``: nothing about them is special."""
+        return (
+            self.plan is not None
+            and self.plan.keeps_all
+            and self._capture_result
+            and self._limit_bytes is None
+            and self._is_error is None
+        )
+
     def begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Operation | None:
         """Open the call, or join the tool scope that waits for it; None when that failed."""
         try:
-            plan = self._plan
+            plan = self.plan
             if plan is None:
                 arguments = _ARGUMENTS_NOT_KEPT
             else:
@@ -187,7 +196,7 @@ class ToolTracer:
                 parent = enclosing_agent(announce_agent)
             elif parent.merges and parent.name == self.name:
                 return _join_scope(parent, arguments)
-            return open_call(parent, self.name, self._name_json, arguments)
+            return open_call(parent, self.name, self.name_json, arguments)
         except Exception as exc:
             contain("capture.tool_call", exc)
             return None
@@ -211,7 +220,7 @@ class ToolTracer:
             now_ns = clock.now_ns()
             PIPE.publish(
                 f'["tool_result",{now_ns},{agent.identity},"{call.span_id}","{parent.span_id}"'  # type: ignore[union-attr]
-                f',{self._name_json},"ok",{now_ns - call.started_ns}e-6,null,null,null,null]'
+                f',{self.name_json},"ok",{now_ns - call.started_ns}e-6,null,null,null,null]'
                 '\n{"is_error":false,"output":'.encode() + output + extra + b"}"
             )
         except Exception as exc:

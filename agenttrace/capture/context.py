@@ -27,6 +27,7 @@ __all__ = [
     "Agent",
     "Operation",
     "Scope",
+    "ToolCall",
     "agent_id_for",
     "current",
     "enclosing_agent",
@@ -157,6 +158,27 @@ class Operation:
             spans.append(operation.span_id)
             operation = operation.parent
         return tuple(spans)
+
+
+class ToolCall(Operation):
+    """A tool call; a class of its own so that making one sets as little as it can."""
+
+    kind = "tool"
+    recorded = True
+
+    def __init__(self, name: str, agent: Agent, parent: Operation, arguments: bytes) -> None:
+        self.name = name
+        self.agent = agent
+        self.parent = parent
+        self.payload = arguments
+        self.span_id = "%s%08x" % (PIPE.span_prefix, next(PIPE.span_numbers))  # noqa: UP031, 20 % faster
+        self.started_ns = clock.now_ns()
+        self.epoch = PIPE.epoch
+
+    @property
+    def conversation_id(self) -> str:  # type: ignore[override]
+        """The agent's conversation."""
+        return self.agent.conversation_id
 
 
 def leave_scope(operation: Operation, previous: Operation | None) -> None:

@@ -18,6 +18,7 @@ import wrapt
 from agenttrace.capture.agents import AgentTracer
 from agenttrace.capture.calls import ToolTracer
 from agenttrace.capture.context import CURRENT, PIPE, SWITCH
+from agenttrace.capture.fastpath import wrap_plain_tool
 from agenttrace.capture.shapes import Tracer, Wrapper, build_wrapper
 from agenttrace.errors import contained
 
@@ -83,13 +84,17 @@ def _decorate(
     make_tracer: Callable[[Any], Tracer],
     rebuild: Callable[[Any], Any],
     enabled: Any,
+    plain: Callable[[Any], Wrapper] | None = None,
 ) -> Any:
     if isinstance(target, (classmethod, staticmethod)):
-        return type(target)(_decorate(target.__func__, decorator_name, make_tracer, rebuild, enabled))
+        return type(target)(_decorate(target.__func__, decorator_name, make_tracer, rebuild, enabled, plain))
     if not callable(target) or isinstance(target, type):
         what = f"class {target.__name__}" if isinstance(target, type) else type(target).__name__
         raise TypeError(_HINT.format(name=decorator_name, what=what))
-    return TracedFunction(target, build_wrapper(target, make_tracer(target)), rebuild, enabled)
+    tracer = make_tracer(target)
+    if plain is not None and not getattr(tracer, "is_plain", False):
+        plain = None
+    return TracedFunction(target, build_wrapper(target, tracer, plain), rebuild, enabled)
 
 
 def _name_of(target: Any) -> str:
@@ -165,7 +170,7 @@ class _ToolOptions:
         }
 
     def __call__(self, function: Any) -> Any:
-        return _decorate(function, "traced_tool", self._make_tracer, self, SWITCH)
+        return _decorate(function, "traced_tool", self._make_tracer, self, SWITCH, wrap_plain_tool)
 
     def _make_tracer(self, target: Any) -> Tracer:
         return ToolTracer(target, self.name or _name_of(target), **self.options)

@@ -171,7 +171,7 @@ def build_error(exc: BaseException) -> dict[str, Any]:
         there are any. Frames stand outermost first, without our own, at most 50.
     """
     error: dict[str, Any] = _build_one(exc)
-    inner = error
+    inner: dict[str, Any] = error
     seen = {id(exc)}
     cause = exc.__cause__ or exc.__context__
     while cause is not None and id(cause) not in seen and len(seen) < _CHAIN_LIMIT_COUNT:

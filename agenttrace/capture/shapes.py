@@ -18,7 +18,7 @@ from agenttrace.capture.arguments import ArgumentPlan
 from agenttrace.capture.context import CURRENT, Operation
 from agenttrace.capture.streams import ItemSample
 
-__all__ = ["Tracer", "Wrapper", "build_wrapper"]
+__all__ = ["Tracer", "Wrapper", "build_wrapper", "wrap_function"]
 
 Wrapper = Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], Any]
 """What wrapt calls: (wrapped, instance, args, kwargs)."""
@@ -37,8 +37,17 @@ class Tracer(Protocol):
         """Close it with what left it."""
 
 
-def build_wrapper(function: Callable[..., Any], tracer: Tracer) -> Wrapper:
-    """Choose the wrapper for the shape of *function*, once, at decoration."""
+def build_wrapper(
+    function: Callable[..., Any], tracer: Tracer, plain: Callable[[Any], Wrapper] | None = None
+) -> Wrapper:
+    """
+    Choose the wrapper for the shape of *function*, once, at decoration.
+
+    Args:
+        function: What is decorated.
+        tracer: What happens around its calls.
+        plain: Builds the wrapper of an ordinary function instead of ``wrap_function``.
+    """
     target: Any = function
     while isinstance(target, functools.partial):
         target = target.func
@@ -50,10 +59,12 @@ def build_wrapper(function: Callable[..., Any], tracer: Tracer) -> Wrapper:
         return _wrap_coroutine(tracer, ArgumentPlan(function))
     if inspect.isgeneratorfunction(target):
         return _wrap_generator(tracer)
-    return _wrap_function(tracer)
+    if plain is not None:
+        return plain(tracer)
+    return wrap_function(tracer)
 
 
-def _wrap_function(tracer: Tracer) -> Wrapper:
+def wrap_function(tracer: Tracer) -> Wrapper:
     begin, finish, fail = tracer.begin, tracer.finish, tracer.fail
     get, put = CURRENT.get, CURRENT.set
 
