@@ -190,7 +190,7 @@ def _install_main(main: _Main, program: Program) -> ModuleType:
         __cached__=main.cached,
     )
     if sys.version_info < (3, 14):
-        module.__dict__["__annotations__"] = {}
+        module.__annotations__ = {}
     sys.modules["__main__"] = module
     sys.argv[:] = [main.argv0, *program.arguments]
     return module

@@ -13,19 +13,22 @@ from typing import Any
 from agenttrace.events import COLUMNS, CONTROL_CONVERSATION, EXTRA_COLUMNS, ProcessInfo
 from agenttrace.store import Event, EventSink, Finish, Record
 
-__all__ = ["PROCESS_ID", "START_MS", "Agent", "Story", "event_of"]
+__all__ = ["HEADER", "PROCESS_ID", "START_MS", "Agent", "Story", "audit", "event_of", "process_info"]
 
 PROCESS_ID = "aaaaaaaa00000001"
 START_MS = 1_767_225_600_000
 """2026-01-01 00:00:00 UTC."""
 
-_HEADER = (
+HEADER = (
     "kind ts_ns conversation_id agent_id agent_name parent_agent_id span_id parent_span_id tool_name status"
     " duration_ms call_id error_id error_type"
 ).split()
+"""Names of a frame header's fields before the extra ones, in the order of ``events.H_*``."""
 
 
-def process_info(process_id: str = PROCESS_ID, *, cwd: str = "/home/user", started_ms: int = START_MS) -> ProcessInfo:
+def process_info(
+    process_id: str = PROCESS_ID, *, cwd: str = "/home/user", started_ms: int = START_MS
+) -> ProcessInfo:
     """Describe a process of another machine, so that nobody takes its pid for one of ours."""
     return ProcessInfo(
         process_id, "elsewhere", "boot", 4242, "3.12.1", "0.1.0", '["my_agent.py"]', cwd, None, started_ms
@@ -101,14 +104,17 @@ class Story:
             values["agent_name"] = agent.name
             values["parent_agent_id"] = agent.parent.agent_id if agent.parent else None
         values.update(columns)
-        extra = {name: values[name] for name in (*EXTRA_COLUMNS, "turn_in_run") if values.get(name) is not None}
-        header = [values.get(name) for name in _HEADER] + [extra or None]
+        names = (*EXTRA_COLUMNS, "turn_in_run")
+        extra = {name: values[name] for name in names if values.get(name) is not None}
+        header = [values.get(name) for name in HEADER] + [extra or None]
         number = len(self.records) + 1
-        body = payload.encode() if isinstance(payload, str) else json.dumps(payload or {}, ensure_ascii=False).encode()
-        self.records.append(Record(header, body, f"{self.process_id}-{number * 64:x}"))
+        body = payload if isinstance(payload, str) else json.dumps(payload or {}, ensure_ascii=False)
+        self.records.append(Record(header, body.encode(), f"{self.process_id}-{number * 64:x}"))
         self.now_ns += 1_000_000
 
-    def start(self, name: str, parent: Agent | None = None, *, agent_id: str | None = None, given: Any = None) -> Agent:
+    def start(
+        self, name: str, parent: Agent | None = None, *, agent_id: str | None = None, given: Any = None
+    ) -> Agent:
         """Start an agent."""
         agent = Agent(self, name, agent_id or f"{name}-{self._spans:06x}", parent)
         self.add(
@@ -120,7 +126,9 @@ class Story:
         )
         return agent
 
-    def end(self, agent: Agent, status: str = "ok", *, output: Any = None, error: tuple[str, str] | None = None) -> None:
+    def end(
+        self, agent: Agent, status: str = "ok", *, output: Any = None, error: tuple[str, str] | None = None
+    ) -> None:
         """End an agent; *error* is ``(error_id, error_type)``."""
         self.add(
             "agent_end",
@@ -192,7 +200,9 @@ class Story:
             self.add("handled", agent, {"handled_at": handled_at}, span_id=agent.span_id, error_id=error_id)
         return span_id, error_id
 
-    def fail(self, agent: Agent, span_id: str, error: tuple[str, str], *, tool: str | None = None, **columns: Any) -> str:
+    def fail(
+        self, agent: Agent, span_id: str, error: tuple[str, str], *, tool: str | None = None, **columns: Any
+    ) -> str:
         """Tell an ``error`` row; gives its id."""
         self._errors += 1
         error_id = columns.pop("error_id", None) or f"{self.conversation_id[:4]:0<4}{self._errors:012x}"
@@ -215,7 +225,9 @@ class Story:
         )
         return error_id
 
-    def turn(self, agent: Agent, model: str, *, tokens: tuple[int, int] = (100, 20), number: int | None = None) -> None:
+    def turn(
+        self, agent: Agent, model: str, *, tokens: tuple[int, int] = (100, 20), number: int | None = None
+    ) -> None:
         """Tell one model turn."""
         span_id = self.new_span()
         where = {"span_id": span_id, "parent_span_id": agent.span_id, "model": model, "turn": number}
@@ -261,7 +273,9 @@ def audit(conversation_id: str = "c0ffee00", **options: Any) -> Story:
     story.end(reader, output="7 files are fine")
     span_id = story.open_call(lead, "fetch", {"url": "https://example.org/rules"})
     for attempt in (1, 2):
-        error_id = story.fail(lead, span_id, ("TimeoutError", "no answer in 5 s"), tool="fetch", attempt=attempt)
+        error_id = story.fail(
+            lead, span_id, ("TimeoutError", "no answer in 5 s"), tool="fetch", attempt=attempt
+        )
         story.add(
             "retry",
             lead,
@@ -283,6 +297,8 @@ def audit(conversation_id: str = "c0ffee00", **options: Any) -> Story:
         status="ok",
         duration_ms=24.0,
     )
-    _, error_id = story.call(lead, "publish", {"report": "r" * 200}, error=("PermissionError", "read-only"), ms=2)
+    _, error_id = story.call(
+        lead, "publish", {"report": "r" * 200}, error=("PermissionError", "read-only"), ms=2
+    )
     story.end(lead, "error", error=(error_id or "", "PermissionError"))
     return story
