@@ -48,9 +48,11 @@ class Limits(NamedTuple):
     items: int = 100_000
     """Entries of one container."""
     string_bytes: int = 1 << 20
-    """Characters of one text."""
+    """Characters of one text, and estimated bytes of one container once it has 512 entries."""
     total_bytes: int = 4 << 20
-    """Estimated JSON bytes of the whole."""
+    """Estimated JSON bytes of the whole; a text counts as 64 at most."""
+    text_bytes: int = 16 << 20
+    """Characters of all texts together; when they are used up, each text keeps its first 64."""
     time_ms: float = 250.0
     """Longest walk; a single call into a user's mapping or ``__str__`` cannot be interrupted."""
 

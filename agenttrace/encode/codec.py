@@ -54,7 +54,8 @@ def _encode_slowly(value: Any, limit_bytes: int) -> bytes:
         limits = Limits(
             items=max(16, limit_bytes // 2),
             string_bytes=max(limit_bytes, _MIN_LIMIT_BYTES),
-            total_bytes=4 * limit_bytes + 1024,
+            total_bytes=2 * limit_bytes + 1024,
+            text_bytes=6 * limit_bytes,
             time_ms=_TIME_MS,
         )
         tree = normalize(value, limits)

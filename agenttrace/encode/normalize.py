@@ -35,6 +35,11 @@ _SHORT_KEY_CHARACTERS = 64
 _CHUNK_ITEMS = 512
 _CLOCK_EVERY_NODES = 256
 _NODE_BYTES = 4
+_TEXT_BYTES = 64
+_COPY_BYTES = 16_384
+"""Largest container that is tried as plain: one that fails is counted again at the next level."""
+_COPY_NODES = 16
+"""What a try counts for the clock."""
 _MAX_HANDLERS = 2048
 _DEFAULT_LIMITS = Limits()
 
@@ -59,11 +64,12 @@ def normalize(value: Any, limits: Limits = _DEFAULT_LIMITS) -> Any:
 class Walker:
     """Carry the budget of one walk."""
 
-    __slots__ = ("active", "deadline_s", "depth", "left_bytes", "limits", "nodes")
+    __slots__ = ("active", "deadline_s", "depth", "left_bytes", "left_text_bytes", "limits", "nodes")
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.left_bytes = limits.total_bytes
+        self.left_text_bytes = limits.text_bytes
         self.deadline_s = time.monotonic() + limits.time_ms / 1000
         self.depth = 0
         self.nodes = 0
@@ -73,9 +79,6 @@ class Walker:
     def walk(self, value: Any) -> Any:
         """Give the JSON value for *value*; an Exception on the way becomes a mark."""
         cls = type(value)
-        if cls is str and value.isascii() and len(value) <= min(self.left_bytes, self.limits.string_bytes):
-            self.left_bytes -= len(value) + _NODE_BYTES
-            return value
         if self.spent():
             return build_mark("cut", type=type_name(cls))
         self.left_bytes -= _NODE_BYTES
@@ -83,7 +86,11 @@ class Walker:
             leaf, branch = handlers_of(cls)
             if leaf is not None:
                 rendered = leaf(value, self.text_limit())
-                self.left_bytes -= len(rendered) if type(rendered) is str else 8
+                text = rendered if type(rendered) is str else ""
+                if type(rendered) is dict:
+                    text = rendered.get("head", "")
+                self.left_bytes -= min(len(text), _TEXT_BYTES)
+                self.left_text_bytes -= len(text)
                 return rendered
             if id(value) in self.active:
                 return build_mark("cycle", type=type_name(cls))
@@ -107,7 +114,8 @@ class Walker:
 
     def copy_plain(self, value: Any) -> Any:
         """Copy a container of exact JSON types through orjson, which is ten times faster; None: cannot."""
-        room = min(self.left_bytes, self.limits.string_bytes, self.limits.items)
+        room = min(self.left_bytes, self.limits.string_bytes, self.limits.items, _COPY_BYTES)
+        self.nodes += _COPY_NODES
         encoded = encode_plain(value, room, self.limits.depth - self.depth)
         if encoded is None:
             return None
@@ -116,17 +124,18 @@ class Walker:
 
     def text_limit(self) -> int:
         """Give how many characters of one text still fit."""
-        return max(0, min(self.limits.string_bytes, self.left_bytes))
+        return min(self.limits.string_bytes, max(self.left_text_bytes, _TEXT_BYTES))
 
     def spent(self) -> bool:
         """Tell whether bytes or time are used up; the clock is read every 256 nodes."""
         self.nodes += 1
-        if self.nodes % _CLOCK_EVERY_NODES == 0:
+        if self.nodes >= _CLOCK_EVERY_NODES:
             self.check_time()
         return self.left_bytes <= 0
 
     def check_time(self) -> None:
         """End the walk when its time is over."""
+        self.nodes = 0
         if time.monotonic() > self.deadline_s:
             self.left_bytes = 0
 
@@ -134,17 +143,20 @@ class Walker:
         """Walk *items*, of which there are *total* in all (-1: unknown); add a mark for the rest."""
         kept: list[Any] = []
         rest = iter(items)
+        floor_bytes = self.left_bytes - self.limits.string_bytes
         while chunk := list(islice(rest, _CHUNK_ITEMS)):
             copy = self.copy_plain(chunk) if len(chunk) > 1 else None
             if copy is not None:
                 kept += copy
-                continue
+                chunk = []
             for item in chunk:
                 if self.spent():
                     break
                 kept.append(self.walk(item))
             if self.left_bytes <= 0:
                 break
+            if self.left_bytes < floor_bytes and len(kept) >= _CHUNK_ITEMS:
+                break  # no list can keep more than the whole may have
         if len(kept) < total:
             kept.append(build_mark("cut", items=total - len(kept)))
         return kept
@@ -152,8 +164,9 @@ class Walker:
     def mapping(self, pairs: Iterable[tuple[Any, Any]], total: int) -> dict[str, Any]:
         """Walk key and value of each pair, of which there are *total*; add a mark for the rest."""
         kept: dict[str, Any] = {}
+        floor_bytes = self.left_bytes - self.limits.string_bytes
         for key, item in pairs:
-            if self.spent():
+            if self.spent() or (self.left_bytes < floor_bytes and len(kept) >= _CHUNK_ITEMS):
                 break
             name = key
             if type(key) is not str or len(key) > _SHORT_KEY_CHARACTERS or not key.isascii():
@@ -173,7 +186,7 @@ class Walker:
         if type(key) is str:
             text = key
         else:
-            rendered = Walker(Limits(4, 16, _KEY_CHARACTERS, 2 * _KEY_CHARACTERS)).walk(key)
+            rendered = Walker(Limits(4, 16, _KEY_CHARACTERS, _KEY_CHARACTERS, _KEY_CHARACTERS)).walk(key)
             text = rendered if type(rendered) is str else orjson.dumps(rendered).decode()
         if len(text) > _KEY_CHARACTERS:
             text = safe_head(text, _KEY_CHARACTERS) + f"…[{len(text)} characters]"

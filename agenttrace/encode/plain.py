@@ -20,6 +20,8 @@ _NoneType = type(None)
 _DOLLAR = ord("$")  # one byte is sought ten times faster than the whole key
 _MARK_TEXT = MARK.encode()
 
+_dumps = orjson.dumps
+
 
 def encode_plain(value: Any, limit_bytes: int, depth: int) -> bytes | None:
     """
@@ -34,20 +36,37 @@ def encode_plain(value: Any, limit_bytes: int, depth: int) -> bytes | None:
         None when the value is not plain, is longer or deeper, holds what JSON cannot
         (NaN, a lone surrogate, an int beyond 64 bits), or a key like ``$agenttrace``.
     """
+    cls = type(value)
     try:
-        cls = type(value)
-        whole = value if cls is dict or cls is list or cls is tuple else (value,)
-        if _count_left(whole, limit_bytes, depth) >= 0:
-            encoded = orjson.dumps(value)
-            if len(encoded) <= limit_bytes and (_DOLLAR not in encoded or _MARK_TEXT not in encoded):
-                return encoded
+        if cls is dict or cls is list or cls is tuple:
+            if _count_left(value, limit_bytes, depth) < 0:
+                return None
+        elif cls is str:
+            if len(value) > limit_bytes:
+                return None
+        elif cls is float:
+            if value - value != 0.0:  # NaN and Infinity
+                return None
+        elif cls is not int and cls is not bool and cls is not _NoneType:
+            return None
+        encoded = _dumps(value)
     except Exception:  # what orjson refuses, or a dict changed meanwhile by another thread
-        pass
-    return None
+        return None
+    if len(encoded) > limit_bytes or (_DOLLAR in encoded and _MARK_TEXT in encoded):
+        return None
+    return encoded
 
 
 def _count_left(container: Any, left_bytes: int, depth: int) -> int:
-    """Give *left_bytes* less the entries and characters found; -1 when it is not plain or not enough."""
+    """
+    Tell whether orjson may see *container*: exact types, finite floats, no more than fits.
+
+    The running count, and not a limit for each container, is what bounds the time: a
+    list that holds the same list twice, thirty levels deep, has a billion entries.
+
+    Returns:
+        *left_bytes* less the entries and characters found; -1 when it may not.
+    """
     left_bytes -= len(container)
     if left_bytes < 0 or depth <= 0:
         return -1

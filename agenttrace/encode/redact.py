@@ -25,6 +25,7 @@ from agenttrace.errors import ConfigError
 __all__ = ["Rules"]
 
 _VERSION = 1
+_DATA_FIELDS = ("version", "enabled", "default", "keys", "patterns")
 _FAILED = orjson.dumps(build_mark("redacted", rule="failure"))
 _FAILED_TEXT = "[redacted:failure]"
 _NAME_LIKE = re.compile(r"[\w.\- ]+")
@@ -88,7 +89,8 @@ class Rules:
             return cls._from_mapping(extra)
         if isinstance(extra, (list, tuple, set, frozenset)):
             keys = [entry for entry in extra if isinstance(entry, str) and _NAME_LIKE.fullmatch(entry)]
-            return cls._from_mapping({"keys": keys, "patterns": [entry for entry in extra if entry not in keys]})
+            patterns = [entry for entry in extra if entry not in keys]
+            return cls._from_mapping({"keys": keys, "patterns": patterns})
         raise ConfigError(
             f"redact is a {type(extra).__name__}; allowed are True, False, a list of key names and "
             'regular expressions, or a dict with "keys", "patterns" and "default"'
@@ -119,11 +121,12 @@ class Rules:
 
     @classmethod
     def _from_mapping(cls, data: Mapping[Any, Any]) -> Rules:
-        unknown = sorted(str(name) for name in data if name not in ("version", "enabled", "default", "keys", "patterns"))
+        unknown = sorted(str(name) for name in data if name not in _DATA_FIELDS)
         keys, patterns = data.get("keys") or [], data.get("patterns") or []
         if unknown or not isinstance(keys, (list, tuple)) or not isinstance(patterns, (list, tuple)):
             raise ConfigError(
-                f'redact has {", ".join(unknown) or "no lists"}; allowed are "keys" and "patterns" (lists) and "default"'
+                f"redact has {', '.join(unknown) or 'no lists'}; "
+                'allowed are "keys" and "patterns" (lists) and "default"'
             )
         if not all(isinstance(key, str) for key in keys):
             raise ConfigError("redact: keys must be texts")
@@ -170,7 +173,7 @@ def _compile(entry: Any, number: int) -> CustomPattern:
     if isinstance(entry, re.Pattern):
         flags, entry = entry.flags, entry.pattern
     if not isinstance(entry, str) or not isinstance(flags, int):
-        raise ConfigError(f"redact: pattern {number} is {entry!r:.100}; allowed is a regular expression as text")
+        raise ConfigError(f"redact: pattern {number} is {entry!r:.100}, not the text of a regular expression")
     try:
         return name[:64], re.compile(entry, flags)
     except (re.error, ValueError, OverflowError, RecursionError) as error:

@@ -56,14 +56,17 @@ _PLACEHOLDER = re.compile(
 _CODE = re.compile(r"[A-Za-z_][\w.]*(?:\($|\(.*\)|\[)|\$?[A-Za-z_]\w*(?:->|::)\w+|lambda\b.*|\{\{.*")
 _CHAIN = re.compile(r"[A-Za-z_][A-Za-z_]*(?:\.[A-Za-z_][A-Za-z_]*)*")
 _ROOTS = frozenset(
-    "self cls this config cfg settings args opts options params os env environ process ctx context request req "
-    "response resp user form data event body payload session state props secrets vars var local module".split()
+    """
+    self cls this config cfg settings args opts options params os env environ process ctx context request req
+    response resp user form data event body payload session state props secrets vars var local module
+    """.split()
 )
 _SAID = frozenset(
     """
-    none null nil true false undefined str string bytes text int integer number bool boolean any object optional
-    required missing invalid incorrect wrong empty blank unknown yes no on off set unset changed updated reset
-    expired hidden masked redacted removed disabled enabled default value key name input output is was are must
+    none null nil true false undefined str string bytes text int integer number bool boolean any object
+    optional required missing invalid incorrect wrong empty blank unknown yes no on off set unset changed
+    updated reset expired hidden masked redacted removed disabled enabled default value key name input output
+    is was are must
     should can cannot may will to the a an and or not with for from in of if when that this it be has have
     option flag argument option arg placeholder field ok failed failure success succeeded error mismatch
     type todo tbd n/a na ascii utf8 file stdin prompt env keyring vault auto generated
@@ -71,7 +74,9 @@ _SAID = frozenset(
 )
 
 
-def iter_assigned(text: str, lowered: bytes, words: list[re.Pattern[bytes]], names: Names) -> Iterator[Span]:
+def iter_assigned(
+    text: str, lowered: str, words: list[tuple[str, re.Pattern[str]]], names: Names
+) -> Iterator[Span]:
     """
     Give a span for each value that *text* assigns to a telling name.
 
@@ -81,7 +86,9 @@ def iter_assigned(text: str, lowered: bytes, words: list[re.Pattern[bytes]], nam
         words: Where a telling name may stand, as ``redact_names.build_words`` gives them.
         names: Which names tell.
     """
-    for word in words:
+    for letter, word in words:
+        if letter not in lowered:
+            continue
         done = 0
         for match in word.finditer(lowered):
             if match.start() < done:
@@ -180,7 +187,7 @@ def _find_bare(text: str, at: int, start: int, tail: re.Match[str], name: str, *
 
 def _ends_line(text: str, at: int) -> bool:
     rest = text[at : at + 3].lstrip(" \t,;)}]\"'")
-    return not rest or rest[0] in "\r\n#" or rest[:2] in ("\\n", "\\r", "\\\"")
+    return not rest or rest[0] in "\r\n#" or rest[:2] in ("\\n", "\\r", '\\"')
 
 
 def _closing(text: str, at: int, slashes: str, quote: str) -> int:
@@ -210,7 +217,9 @@ def is_said(value: str, name: str) -> bool:
     return False
 
 
-_LAST_WORDS = frozenset("password passwd pwd pass secret token key apikey credential credentials cookie".split())
+_LAST_WORDS = frozenset(
+    "password passwd pwd pass secret token key apikey credential credentials cookie".split()
+)
 
 
 def looks_random(value: str) -> bool:

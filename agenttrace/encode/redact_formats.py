@@ -13,65 +13,111 @@ from collections.abc import Iterator
 
 from agenttrace.encode.redact_rules import FORMATS
 
-__all__ = ["Span", "has_format", "iter_formats", "iter_runs"]
+__all__ = ["Span", "has_format", "iter_formats"]
 
 Span = tuple[int, int, str]
 """Start, end and rule of what is to be taken out of a text."""
 
 _RUN_CHARACTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
 _RUN_TABLE = bytes(97 if code in _RUN_CHARACTERS else 32 for code in range(256))
-_RUN = b"a" * 16
+_RUN = "a" * 16
 
-_BEGINS = "|".join(dict.fromkeys(begin for _, begin, _ in FORMATS))
-_ESCAPE = r"(?:[nrtbf]|u[0-9a-fA-F]{4}|[0-9A-Fa-f]{2}|[0-9]{0,3}m)"
-_begins_at = re.compile(f"{_ESCAPE}?(?:{_BEGINS})".encode()).match
-_begins_after = re.compile(f"{_ESCAPE}(?={_BEGINS})".encode()).match
-_inside = re.compile(f"[_-](?={_BEGINS})".encode())
-_escape_before = re.compile(rb"(?:\\[nrtbf]|\\u[0-9a-fA-F]{4}|%[0-9A-Fa-f]{2}|\[[0-9;]{0,8}m)\Z").search
 _ESCAPE_BYTES = 12
+_BEFORE = frozenset(".:\\%[;")
+"""What stands before a run that begins in an odd way: after ``SG.``, ``\\n``, ``%20``, ``ESC[31m``."""
 
 _RULES = [rule for rule, _, _ in FORMATS]
-_whole = re.compile("|".join(f"(?P<f{number}>{begin}{rest})" for number, (_, begin, rest) in enumerate(FORMATS)))
+_GROUPS = (f"(?P<f{number}>{begin}{rest})" for number, (_, begin, rest) in enumerate(FORMATS))
+_whole = re.compile("|".join(_GROUPS)).match
 
 
-def iter_runs(data: bytes) -> Iterator[tuple[int, int]]:
-    """Give start and end of each run of 16 and more key characters."""
-    runs = data.translate(_RUN_TABLE)
+def _by_first_letter() -> tuple[dict[str, list[str]], list[str]]:
+    """Sort the beginnings by their first letter; those that look behind come separately."""
+    letters: dict[str, list[str]] = {}
+    behind: list[str] = []
+    for begin in dict.fromkeys(begin for _, begin, _ in FORMATS):
+        if begin.startswith("("):
+            behind.append(begin)
+            continue
+        first, rest = (begin[1:].split("]", 1)) if begin[0] == "[" else (begin[0], begin[1:])
+        for letter in first:
+            letters.setdefault(letter, []).append(rest)
+    return letters, behind
+
+
+_letters, _behind = _by_first_letter()
+_BEGIN = "|".join(f"{letter}(?:{'|'.join(rests)})" for letter, rests in _letters.items())
+_begins = {
+    ord(letter): re.compile(f"{letter}(?:{'|'.join(rests)})".encode()).match
+    for letter, rests in _letters.items()
+}
+_begins_behind = re.compile("|".join(_behind).encode()).match
+_begins_escaped = re.compile(rf"(?:[nrtbf]|u?[0-9a-fA-F]{{2,4}}|[0-9]{{0,3}}m)(?={_BEGIN})".encode()).match
+_escape_before = re.compile(rb"(?:\\[nrtbf]|\\u[0-9a-fA-F]{4}|%[0-9A-Fa-f]{2}|\[[0-9;]{0,8}m)\Z").search
+_inside = re.compile(f"[_-](?={_BEGIN})".encode()).search
+
+
+def has_format(data: bytes, lowered: str) -> bool:
+    """
+    Tell whether a run of key characters in *data* begins like one of the formats, or may be a webhook's.
+
+    Args:
+        data: Raw JSON.
+        lowered: The same in lower case, decoded from Latin-1.
+    """
+    runs = data.translate(_RUN_TABLE).decode("latin-1")
     at = runs.find(_RUN)
     while at >= 0:
-        end = runs.find(b" ", at)
+        end = runs.find(" ", at)
         if end < 0:
             end = len(runs)
-        yield at, end
+        before = lowered[at - 1] if at else ""
+        if before == "/" and "hook" in lowered:
+            return True
+        begins = _begins.get(data[at])
+        if begins is not None and begins(data, at):
+            return True
+        if before in _BEFORE and next(_iter_odd_beginnings(data, at), None) is not None:
+            return True
+        if (lowered.find("_", at, end) >= 0 or lowered.find("-", at, end) >= 0) and _inside(data, at, end):
+            return True
         at = runs.find(_RUN, end)
+    return False
 
 
-def has_format(data: bytes) -> bool:
-    """Tell whether a run of *data*, raw JSON, begins like one of the formats."""
-    return any(_begins_at(data, start) or _inside.search(data, start, end) for start, end in iter_runs(data))
-
-
-def iter_formats(text: str, flat: bytes) -> Iterator[Span]:
+def iter_formats(text: str, data: bytes) -> Iterator[Span]:
     """
     Give the keys in *text*.
 
     Args:
         text: A decoded text.
-        flat: The same with one byte for each character, so that positions agree.
+        data: The same with one byte for each character, so that positions agree.
     """
+    runs = data.translate(_RUN_TABLE)
     done = 0
-    for start, end in iter_runs(flat):
-        for begin in _iter_beginnings(flat, start, end):
-            match = _whole.match(text, begin) if begin >= done else None
+    at = runs.find(_RUN.encode())
+    while at >= 0:
+        end = runs.find(b" ", at)
+        if end < 0:
+            end = len(runs)
+        for begin in sorted({at, *_iter_odd_beginnings(data, at), *_iter_separated(data, at, end)}):
+            match = _whole(text, begin) if begin >= done else None
             if match is not None and match.lastgroup is not None:
                 done = match.end()
                 yield begin, done, _RULES[int(match.lastgroup[1:])]
+        at = runs.find(_RUN.encode(), end)
 
 
-def _iter_beginnings(flat: bytes, start: int, end: int) -> Iterator[int]:
-    yield start
-    escape = _begins_after(flat, start)
-    if escape is not None and _escape_before(flat[max(0, start - _ESCAPE_BYTES) : escape.end()]):
+def _iter_separated(data: bytes, start: int, end: int) -> Iterator[int]:
+    while (separator := _inside(data, start, end)) is not None:
+        start = separator.end()
+        yield start
+
+
+def _iter_odd_beginnings(data: bytes, start: int) -> Iterator[int]:
+    """Give where a key may begin at the begin of a run because of what stands before it."""
+    if _begins_behind(data, start):
+        yield start
+    escape = _begins_escaped(data, start)
+    if escape is not None and _escape_before(data[max(0, start - _ESCAPE_BYTES) : escape.end()]):
         yield escape.end()
-    for separator in _inside.finditer(flat, start, end):
-        yield separator.end()

@@ -12,17 +12,14 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from agenttrace.encode.redact_formats import has_format, iter_runs
+from agenttrace.encode.redact_formats import has_format
 from agenttrace.encode.redact_names import Names, build_words
-from agenttrace.encode.redact_rules import GATES, RUN_GATES
+from agenttrace.encode.redact_rules import GATES
 from agenttrace.encode.redact_text import CustomPattern
 
 __all__ = ["Gate", "literal_of"]
 
-_AT = ord("@")
-_URL_USER = re.compile(rb":(?:\\*/){2}[^\s/\"@]*(?:[^\s\"@]*)@").search
-
-Search = Callable[[bytes], Any]
+Search = Callable[[str], Any]
 
 
 class Gate:
@@ -30,27 +27,21 @@ class Gate:
 
     def __init__(self, names: Names, custom: tuple[CustomPattern, ...], *, default: bool) -> None:
         self._default = default
-        self._searches: list[Search] = [word.search for word in build_words(names)]
-        if default:
-            self._searches += [re.compile(gate.encode()).search for gate in GATES]
-        self._run_words = [word.encode() for word in RUN_GATES]
+        gates = [(letter, re.compile(gate)) for letter, gate in GATES] if default else []
+        self._searches: list[tuple[str, Search]] = [
+            (letter, pattern.search) for letter, pattern in [*build_words(names), *gates]
+        ]
         self._literals = [literal_of(pattern) for _, pattern in custom]
 
     def opens(self, payload: bytes) -> bool:
         """Tell whether *payload* must be parsed and looked through."""
-        lowered = payload.lower()
-        for search in self._searches:
-            if search(lowered):
+        lowered = payload.lower().decode("latin-1")
+        for letter, search in self._searches:
+            if letter in lowered and search(lowered):
                 return True
-        if self._default:
-            if _AT in payload and _URL_USER(payload):
-                return True
-            if has_format(payload) or self._has_run_word(payload, lowered):
-                return True
+        if self._default and has_format(payload, lowered):
+            return True
         return any(literal in payload for literal in self._literals)
-
-    def _has_run_word(self, payload: bytes, lowered: bytes) -> bool:
-        return next(iter_runs(payload), None) is not None and any(word in lowered for word in self._run_words)
 
 
 def literal_of(pattern: re.Pattern[str]) -> bytes:

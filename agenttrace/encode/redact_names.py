@@ -92,21 +92,23 @@ def _iter_phrases(words: list[str]) -> list[tuple[str, int, int]]:
     ]
 
 
-def build_words(names: Names) -> list[re.Pattern[bytes]]:
+def build_words(names: Names) -> list[tuple[str, re.Pattern[str]]]:
     """
-    Compile where a telling name may stand in lower-cased bytes.
+    Compile where a telling name may stand in a lower-cased text of one byte a character.
 
-    An own name beyond ASCII has no lower case there: it gives a pattern that matches
-    at every colon, equals sign and quote, and the name is then compared as text.
+    Returns:
+        Pairs of a letter without which there can be no match, and the pattern.
     """
-    words = [re.compile(word.replace("{key}", _companions_behind("key")).encode()) for word in WORDS]
+    companions = _companions_behind("key")
+    words = [(letter, re.compile(word.replace("{key}", companions))) for letter, word in WORDS]
     own = [_own_word(name) for name in sorted(names.own)]
     return own + (words if names.default else [])
 
 
-def _own_word(name: str) -> re.Pattern[bytes]:
-    letters = r"[_\W]{0,2}".join(map(re.escape, name)) if name.isascii() else r"[^\x00-\x7f]"
-    return re.compile(letters.encode())
+def _own_word(name: str) -> tuple[str, re.Pattern[str]]:
+    if not name.isascii():  # it has no lower case in bytes: look at every letter beyond ASCII
+        return "", re.compile(r"[^\x00-\x7f?]|[?]")
+    return name[0], re.compile(r"[_\W]{0,2}".join(map(re.escape, name)))
 
 
 def _companions_behind(word: str) -> str:

@@ -15,7 +15,6 @@ __all__ = [
     "NEUTRAL_AFTER",
     "NEUTRAL_BEFORE_TOKEN",
     "PATTERNS",
-    "RUN_GATES",
     "TELLING_ENDINGS",
     "TELLING_NAMES",
     "WEAK_NAMES",
@@ -43,7 +42,7 @@ TELLING_NAMES = frozenset(
 TELLING_ENDINGS = ("password", "passwd", "passphrase", "apikey", "secretkey", "accesstoken", "authtoken")
 """Ends of a single word that tell as well: ``PGPASSWORD``, ``dbpassword``."""
 
-WEAK_NAMES = frozenset({"token", "secret", "secrets", "bearer", "cookie", "cookies", "credential", "credentials"})
+WEAK_NAMES = frozenset("token secret secrets bearer cookie cookies credential credentials".split())
 """Names that prose and program text use often: behind them an unquoted value must look like a key."""
 
 NEUTRAL_AFTER = frozenset(
@@ -77,9 +76,7 @@ that stand beside it, and a trace without it cannot show how a tool went through
 """
 
 KEY_COMPANIONS = tuple(
-    sorted(
-        {name.removesuffix("s").removesuffix("key") for name in TELLING_NAMES if name.rstrip("s").endswith("key")}
-    )
+    sorted({name[: name.rindex("key")] for name in TELLING_NAMES if name.rstrip("s").endswith("key")})
 )
 """What stands before ``key`` in the names above; a bare ``key`` is nothing."""
 
@@ -87,18 +84,18 @@ _W = "[A-Za-z0-9_-]"
 _A = "[A-Za-z0-9]"
 
 FORMATS: tuple[tuple[str, str, str], ...] = (
-    # rule, how it begins, how it goes on; the gate looks for the beginning within a run of 16
+    # rule, how it begins (a letter, a class of letters, or a look-behind), how it goes on
     ("anthropic", "sk-ant-", f"{_W}{{16,}}"),
     ("openrouter", "sk-or-", f"{_W}{{16,}}"),
     ("openai", "sk-(?:proj|svcacct|admin|None|lf)-", f"{_W}{{16,}}"),
     ("api_key", "sk-", f"{_A}{{20,}}{_W}*"),
     ("elevenlabs", "sk_", "[0-9a-f]{40,}"),
-    ("stripe", "[srp]k_(?:live|test)_", f"{_A}{{10,}}"),
+    ("stripe", "[sr]k_(?:live|test)_", f"{_A}{{10,}}"),
     ("stripe", "whsec_", "[A-Za-z0-9+/=]{16,}"),
     ("google", "AIza", f"{_W}{{30,}}"),
     ("google", "GOCSPX-", f"{_W}{{20,}}"),
     ("google", "(?<=ya29\\.)", f"{_W}{{20,}}"),
-    ("aws", "(?:AKIA|ASIA|ABIA|ACCA)", f"[A-Z0-9]{{16}}(?!{_A})"),
+    ("aws", "A(?:KIA|SIA|BIA|CCA)", f"[A-Z0-9]{{16}}(?!{_A})"),
     ("github", "gh[pousr]_", f"{_A}{{30,}}"),
     ("github", "github_pat_", "[A-Za-z0-9_]{22,}"),
     ("gitlab", "gl(?:pat|dt|rt|cbt|ptt|ft|soat|agent|oas|imt|ffct)-", f"{_W}{{20,}}"),
@@ -194,28 +191,25 @@ PATTERNS: tuple[tuple[str, str, str], ...] = (
 )
 """Secrets that are known by what stands around them."""
 
-WORDS: tuple[str, ...] = (
-    # each begins with one letter that is rare in its words: that letter is all the engine looks for
-    r"k(?:(?<=tok)en(?![si])|(?<=cook)ie|ey(?:{key}))",
-    r"z(?<=authoriz)",
-    r"p(?:ass(?:word|wd|phrase|code|(?![a-z]))|wd)",
-    r"c(?:(?<=sec)ret(?!ar)|redential|onnection[_\- ]?string)",
-    r"s(?<=sharedaccess)signature",
+WORDS: tuple[tuple[str, str], ...] = (
+    # a letter that is rare in text, and what stands around it
+    ("k", r"k(?:(?<=tok)en(?![si])|(?<=cook)ie|ey(?:{key}))"),
+    ("z", r"z(?<=authoriz)"),
+    ("p", r"p(?:ass(?:word|wd|phrase|code|(?![a-z]))|wd)"),
+    ("c", r"c(?:(?<=sec)ret(?!ar)|redential|onnection[_\- ]?string)"),
 )
 """
 Where a telling name may stand, in lower case; ``{key}`` becomes look-behinds for what makes a key tell.
 
-Nine words take 1.1 µs in 500 bytes this way; sought one after the other they took 2.3.
+The engine looks for the one letter only: nine words take 0.8 µs in 500 bytes; sought one
+after the other they took 2.3.
 """
 
-GATES: tuple[str, ...] = (
-    r"b(?:earer[ \\tnr]+[a-z0-9._~+/=-]{12})",
-    r"=(?:(?<=sig=)|(?<=signature=))[a-z0-9%+/_-]{16}",
-    r"3(?<=sig%3|ure%3)d[a-z0-9%+/_-]{16}",
-    r"c(?:url [^\n]{0,400}-)",
-    r"s(?<=ss)hpass",
+GATES: tuple[tuple[str, str], ...] = (
+    ("b", r"b(?:earer[ \\tnr]+[a-z0-9._~+/=-]{12})"),
+    ("=", r"=(?:(?<=sig=)|(?<=signature=))[a-z0-9%+/_-]{16}"),
+    ("%", r"%3d(?:(?<=sig%3d)|(?<=signature%3d))[a-z0-9%+/_-]{16}"),
+    ("@", r":(?:\\*/){2}[^\s\"@]*@"),
+    ("c", r"c(?:url .{0,400}?-)"),
 )
-"""What else may open the gate; again each begins with one letter."""
-
-RUN_GATES: tuple[str, ...] = ("hooks.slack", "webhook")
-"""Looked for only where the JSON holds a long run of key characters."""
+"""What else may open the gate; again with a letter that must be there at all."""

@@ -25,7 +25,7 @@ _OVERLAP_CHARACTERS = 1_024
 CustomPattern = tuple[str, re.Pattern[str]]
 """A rule's name and the user's regular expression."""
 
-_patterns = [(rule, literal.encode(), re.compile(pattern)) for rule, literal, pattern in PATTERNS]
+_patterns = [(rule, literal, re.compile(pattern)) for rule, literal, pattern in PATTERNS]
 
 
 class TextRedactor:
@@ -44,12 +44,12 @@ class TextRedactor:
 
     def iter_spans(self, text: str) -> Iterator[Span]:
         """Give the secrets of *text*, in any order; they may overlap."""
-        flat = text.encode("latin-1", "replace")  # one byte a character, so that positions agree
-        lowered = flat.lower()
+        data = text.encode("latin-1", "replace")  # one byte a character, so that positions agree
+        lowered = data.lower().decode("latin-1")
         yield from iter_assigned(text, lowered, self.words, self.names)
         if self.default:
             if len(text) >= _MIN_FORMAT_CHARACTERS:
-                yield from iter_formats(text, flat)
+                yield from iter_formats(text, data)
             for rule, literal, pattern in _patterns:
                 if literal in lowered:
                     for match in pattern.finditer(text):

@@ -148,7 +148,9 @@ def _hide(value: Any, rule: str, own: bool) -> Any:
 def _hide_dict(value: dict[str, Any], rule: str, own: bool) -> Any:
     if MARK in value:
         return value if value[MARK] in ("redacted", "cycle") else build_mark("redacted", rule=rule)
-    is_schema = value.keys() <= _SCHEMA_WORDS and (value.get("type") in _SCHEMA_TYPES or "anyOf" in value or "$ref" in value)
+    is_schema = value.keys() <= _SCHEMA_WORDS and (
+        value.get("type") in _SCHEMA_TYPES or "anyOf" in value or "$ref" in value
+    )
     hidden = {
         key: item if is_schema and key not in _SCHEMA_VALUES else _hide(item, rule, own)
         for key, item in value.items()

@@ -9,7 +9,10 @@ what is dropped is only measured by orjson.
 
 from __future__ import annotations
 
-from itertools import islice
+from bisect import bisect_right
+from collections.abc import Iterable
+from itertools import accumulate, islice, repeat
+from operator import add
 from typing import Any, NamedTuple
 
 import orjson
@@ -118,6 +121,11 @@ def _size(value: Any) -> int:
     return len(orjson.dumps(value))
 
 
+def _sizes(values: Iterable[Any]) -> list[int]:
+    dumps = orjson.dumps
+    return [len(dumps(value)) for value in values]
+
+
 def _fit(value: Any, room: int, guard: bool, depth: int) -> Any:
     cls = type(value)
     if cls is str:
@@ -154,8 +162,8 @@ def _fit_dict(value: dict[str, Any], room: int, guard: bool, depth: int) -> dict
         dropped = value["items"]
         value = {key: item for key, item in value.items() if key not in (MARK, "items")}
     names = list(islice(value, room // _MIN_ENTRY_BYTES))
-    key_sizes = [_size(name) + 2 for name in names]
-    sizes = [_size(value[name]) for name in names]
+    key_sizes = [size + 2 for size in _sizes(names)]
+    sizes = _sizes(value[name] for name in names)
     inner = room - 2
     kept = _count_kept(key_sizes, sizes, inner, _COUNT_MARK_BYTES)
     if kept < len(value) or dropped:
@@ -176,7 +184,7 @@ def _fit_list(value: list[Any], room: int, guard: bool, depth: int) -> list[Any]
     if value and is_cut_mark(value[-1]):
         dropped = value[-1]["items"]
         value = value[:-1]
-    sizes = [_size(item) for item in islice(value, room // _MIN_ENTRY_BYTES)]
+    sizes = _sizes(islice(value, room // _MIN_ENTRY_BYTES))
     separators = [1] * len(sizes)
     inner = room - 2
     kept = _count_kept(separators, sizes, inner, _LIST_ITEM_BYTES)
@@ -191,19 +199,19 @@ def _fit_list(value: list[Any], room: int, guard: bool, depth: int) -> list[Any]
 
 def _count_kept(key_sizes: list[int], sizes: list[int], room: int, entry_bytes: int) -> int:
     """Count the leading entries that fit when none may take more than *entry_bytes*."""
-    for index, (key_size, size) in enumerate(zip(key_sizes, sizes, strict=True)):
-        room -= key_size + min(size, entry_bytes)
-        if room < 0:
-            return index
-    return len(sizes)
+    return bisect_right(list(accumulate(map(add, key_sizes, map(min, sizes, repeat(entry_bytes))))), room)
 
 
 def _share(values: list[Any], sizes: list[int], room: int, guard: bool, depth: int) -> list[Any]:
     """Keep the values below one common size whole, and cut the others to it."""
-    cap = _common_size(sizes[: len(values)], room)
-    spare = room - sum(min(size, cap) for size in sizes[: len(values)])
+    sizes = sizes[: len(values)]
+    spare = room - sum(sizes)
+    if spare >= 0:
+        return values
+    cap = _common_size(sizes, room)
+    spare = room - sum(map(min, sizes, repeat(cap)))
     children: list[Any] = []
-    for item, size in zip(values, sizes, strict=False):
+    for item, size in zip(values, sizes, strict=True):
         if size > cap + spare:
             item = _fit(item, cap + spare, guard, depth + 1)
             spare += cap - _size(item)
