@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from agenttrace import clock
@@ -24,7 +24,7 @@ from agenttrace.store import finish as closing
 from agenttrace.store import insert
 from agenttrace.store.connection import BUSY_TIMEOUT_MS, SchemaTooOld, StoreDatabase
 from agenttrace.store.database import open_database
-from agenttrace.store.plan import Plan, Record, agents_of, build_plan, describe_failure
+from agenttrace.store.plan import Plan, Record, agents_of, build_plan
 from agenttrace.store.target import Target, resolve_target
 
 __all__ = [
@@ -178,29 +178,26 @@ class EventSink:
             SchemaTooNew: The database was migrated further; nothing was written.
             StoreUnavailable: It cannot be written; nothing was.
         """
+        batch = _Batch(records, ring, process, counters, finish)
         try:
-            return self._write(records, ring, process, counters, finish)
+            return self._write(batch, _store)
         except SchemaTooOld:
             self.close()  # somebody has migrated it down: open it again, which migrates it up
-            return self._write(records, ring, process, counters, finish)
+            return self.write(records, ring, process=process, counters=counters, finish=finish)
+        except _Refused:
+            return self._write(batch, _store_carefully)
 
-    def _write(
-        self,
-        records: Sequence[Record],
-        ring: RingPosition | None,
-        process: ProcessInfo | None,
-        counters: ProcessCounters | None,
-        finish: Finish | None,
-    ) -> Written:
+    def _write(self, batch: _Batch, store: Callable[[sqlite3.Connection, Sequence[Record]], Plan]) -> Written:
+        records, ring, process, counters, finish = batch
         closed = 0
         with self.database.writing() as database:
             connection = database.connection
             if ring is not None:
                 _move_ring(connection, ring, relaxed=self._was_replaced)
-            plan = self._store(connection, records)
+            plan = store(connection, records)
             if finish is not None and finish.close_open:
                 ends = closing.build_ends(connection, finish.process_id, finish.at_ns)
-                closed = len(self._store(connection, ends).rows)
+                closed = len(store(connection, ends).rows)
             if process is not None:
                 _put_process(connection, process, counters, plan.failed)
             if finish is not None:
@@ -223,26 +220,44 @@ class EventSink:
         self._stored = 0
         return self._database
 
-    def _store(self, connection: sqlite3.Connection, records: Sequence[Record]) -> Plan:
-        """Insert what can be inserted of *records*; the rest is counted in the plan."""
-        known = insert.load_agents(connection, agents_of(records))
-        plan = build_plan(records, known)
-        if not plan.rows and not plan.named:
-            return plan
-        connection.execute("SAVEPOINT batch")
+
+class _Batch(NamedTuple):
+    """The arguments of ``EventSink.write``."""
+
+    records: Sequence[Record]
+    ring: RingPosition | None
+    process: ProcessInfo | None
+    counters: ProcessCounters | None
+    finish: Finish | None
+
+
+class _Refused(Exception):
+    """Say that a row of the batch was refused, so that it has to be stored carefully."""
+
+
+def _store(connection: sqlite3.Connection, records: Sequence[Record]) -> Plan:
+    """Insert *records*, in as few statements as can be: under a busy main thread each waits for the GIL."""
+    plan = build_plan(records, insert.load_agents(connection, agents_of(records)))
+    if plan.rows or plan.named:
         try:
             insert.put_plan(connection, plan, records)
-        except _ROW_ERRORS:
-            connection.execute("ROLLBACK TO batch")
-            bad = _find_bad(connection, plan)
-            connection.execute("ROLLBACK TO batch")
-            failed = {index: describe_failure(records[index].header[0], exc) for index, exc in bad.items()}
-            plan = build_plan(records, known, failed.keys())
-            for reason in failed.values():
-                plan.failed[reason] = plan.failed.get(reason, 0) + 1
-            insert.put_plan(connection, plan, records)
-        connection.execute("RELEASE batch")
-        return plan
+        except _ROW_ERRORS as exc:
+            raise _Refused from exc
+    return plan
+
+
+def _store_carefully(connection: sqlite3.Connection, records: Sequence[Record]) -> Plan:
+    """Insert what can be inserted of *records*; the rest is counted in the plan."""
+    known = insert.load_agents(connection, agents_of(records))
+    connection.execute("SAVEPOINT batch")
+    bad = _find_bad(connection, build_plan(records, known))
+    connection.execute("ROLLBACK TO batch")
+    connection.execute("RELEASE batch")
+    plan = build_plan(records, known, bad.keys())
+    for index, exc in bad.items():
+        plan.count_failure(records[index].header[0], exc)
+    insert.put_plan(connection, plan, records)
+    return plan
 
 
 def _find_bad(connection: sqlite3.Connection, plan: Plan) -> dict[int, Exception]:

@@ -158,7 +158,11 @@ def put_plan(connection: sqlite3.Connection, plan: Plan, records: Sequence[Recor
 
 def put_conversations(connection: sqlite3.Connection, plan: Plan) -> None:
     """Insert the conversations that are new, and describe those that were named."""
-    new = [(key, *value) for key, value in plan.conversations.items() if key not in plan.named]
+    new = [
+        (key, *value)
+        for key, value in plan.conversations.items()
+        if key not in plan.named and key not in plan.known_conversations
+    ]
     _insert_conversations().run(connection, new)
     named = [(key, *value, *plan.conversations[key]) for key, value in plan.named.items()]
     _name_conversations().run(connection, named)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from agenttrace.events import CONTROL_CONVERSATION, END_OF, H_AGENT_ID, H_CONVERSATION_ID
 from agenttrace.store.tally import Tally
 
-__all__ = ["AgentKey", "Plan", "Record", "agents_of", "build_plan", "describe_failure"]
+__all__ = ["AgentKey", "Plan", "Record", "agents_of", "build_plan"]
 
 _STARTS = frozenset(END_OF)
 _ENDS = frozenset(END_OF.values())
@@ -41,7 +41,17 @@ class Record(NamedTuple):
 class Plan:
     """The rows that one batch will insert."""
 
-    __slots__ = ("closed", "conversations", "failed", "indexes", "named", "opened", "rows", "tallies")
+    __slots__ = (
+        "closed",
+        "conversations",
+        "failed",
+        "indexes",
+        "known_conversations",
+        "named",
+        "opened",
+        "rows",
+        "tallies",
+    )
 
     def __init__(self) -> None:
         self.rows: list[tuple[Any, ...]] = []
@@ -51,6 +61,8 @@ class Plan:
         self.tallies: dict[AgentKey, Tally] = {}
         self.conversations: dict[str, tuple[int, str | None]] = {}
         """For each conversation, its first time in ms and its process."""
+        self.known_conversations: set[str] = set()
+        """Those that exist: they have an agent."""
         self.named: dict[str, tuple[str | None, str | None]] = {}
         """For each conversation that was described: task and metadata."""
         self.opened: dict[tuple[str, str, str], tuple[int, str, int, str | None]] = {}
@@ -61,14 +73,10 @@ class Plan:
 
     def count_failure(self, kind: Any, exc: BaseException) -> None:
         """Count one record that cannot be stored."""
-        reason = describe_failure(kind, exc)
+        # Few different texts, so that they can be counted.
+        shown = kind if isinstance(kind, str) and len(kind) <= 40 and kind.isprintable() else "event"
+        reason = f"{shown}: {type(exc).__name__}"
         self.failed[reason] = self.failed.get(reason, 0) + 1
-
-
-def describe_failure(kind: Any, exc: BaseException) -> str:
-    """Name why a record was not stored; few different texts, so that they can be counted."""
-    shown = kind if isinstance(kind, str) and len(kind) <= 40 and kind.isprintable() else "event"
-    return f"{shown}: {type(exc).__name__}"
 
 
 def agents_of(records: Sequence[Record]) -> set[AgentKey]:
@@ -96,6 +104,7 @@ def build_plan(
         bad: Indexes of records to leave out, because the database refused them.
     """
     plan = Plan()
+    plan.known_conversations = {conversation_id for conversation_id, _ in known}
     for index, record in enumerate(records):
         if index in bad:
             continue

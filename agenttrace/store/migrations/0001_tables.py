@@ -190,7 +190,12 @@ INDEXES = (
     CREATE INDEX idx_events_retry ON trajectory_events (retry_of)
         WHERE kind = 'tool_call' AND retry_of IS NOT NULL
     """,
-    # The last calls of one tool; the slowest tools.
+    # The slowest tools.
+    """
+    CREATE INDEX idx_events_duration ON trajectory_events (tool_name, duration_ms)
+        WHERE kind = 'tool_result'
+    """,
+    # The last calls of one tool.
     """
     CREATE INDEX idx_events_tool ON trajectory_events (tool_name, ts_ms) WHERE kind = 'tool_call'
     """,
