@@ -92,19 +92,18 @@ def open_database(
 
 def _connect_readonly(where: Target, busy_timeout_ms: int) -> StoreDatabase:
     """Connect to a file that may lie in a folder where SQLite can put no shared memory."""
-    database = connect(where, "ro", busy_timeout_ms)
+    database = None
     try:
+        database = connect(where, "ro", busy_timeout_ms)
         database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        return database
     except StoreUnavailable as exc:
-        database.close()
+        if database is not None:
+            database.close()
         # Without a journal beside it, and without the right to write one, the file is as it is.
         if type(exc) is not StoreUnavailable or os.path.exists(os.path.realpath(where.path) + "-wal"):
             raise
-        return connect(where, "immutable", busy_timeout_ms)
-    except BaseException:
-        database.close()
-        raise
-    return database
+    return connect(where, "immutable", busy_timeout_ms)
 
 
 def _check_schema(database: StoreDatabase) -> int:
