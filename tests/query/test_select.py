@@ -31,7 +31,7 @@ class TestLast:
         assert viewer.resolve("@last").conversation_id == "new"
         assert viewer.resolve("last~0").conversation_id == "new"
         assert viewer.resolve("last~2").conversation_id == "old"
-        with pytest.raises(NotFound, match="only 3 conversations.*last~2"):
+        with pytest.raises(NotFound, match=r"only 3 conversations.*last~2"):
             viewer.resolve("last~3")
 
     def test_of_nothing_says_so(self, viewer: TraceViewer) -> None:
@@ -116,7 +116,7 @@ class TestPrefix:
         """The candidates are named."""
         for minute in range(9):
             tell(sink, f"run-{minute}", "ok", minute)
-        with pytest.raises(NotFound, match="run-0, run-1.*…") as caught:
+        with pytest.raises(NotFound, match=r"run-0, run-1.*…") as caught:
             viewer.resolve("run")
         assert len(caught.value.nearest) == 6
 

@@ -85,7 +85,7 @@ class TestTimeline:
             sink.close()
 
     def test_includes_rows_without_an_exact_time(self, sink: EventSink, audited: TraceViewer) -> None:
-        """A row that somebody inserted by hand, without ts_ns and event_id, is in its place, on every page size."""
+        """A row that somebody inserted by hand, without ts_ns and event_id, is in its place."""
         with sink.database.writing() as database:
             for number in range(5):
                 database.execute(
