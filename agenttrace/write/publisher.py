@@ -134,11 +134,11 @@ class Publisher:
     def _wait_for_room(self, ring: Ring, put: Callable[[bytes], int], body: bytes) -> int:
         """Try again until there is room, for as long as this place in the program may wait."""
         now_s = time.monotonic()
-        if ring.pressed_until_s is None:
-            ring.pressed_until_s = now_s + WAIT_S
-        until_s = min(ring.pressed_until_s, now_s + WAIT_S)
-        if self._writer is not None:
-            self._writer.ensure()
+        until_s = ring.pressed_until_s
+        if until_s is None:
+            until_s = ring.pressed_until_s = now_s + WAIT_S
+            if self._writer is not None:
+                self._writer.call()
         if self._settings.on_full == "drop" or now_s >= until_s or not may_wait():
             return FULL
         making = self._making

@@ -151,6 +151,14 @@ class Ring(RingBase):
             self._put_waiting()
             return self._ask_for_writer()
 
+    def absorb_if_free(self) -> None:
+        """Do that in the writer's thread, unless somebody holds the lock and so does it anyway."""
+        if self._waiting and self._lock.acquire(blocking=False):
+            try:
+                self._put_waiting()
+            finally:
+                self._lock.release()
+
     def _absorb_after_interrupt(self) -> None:
         try:
             self.absorb()

@@ -73,7 +73,7 @@ class RingBase:
         self._size = len(memory.mapping)
         self._mapping = memory.mapping
         self._words: Any = memoryview(memory.mapping)[WORDS_AT : WORDS_AT + WORDS_BYTES].cast("Q")
-        self._lock = RLock()  # protects the words, the frames beyond head, and the fields below
+        self._lock = RLock()  # protects head, the counters, the frames beyond head, and the fields below
         self._owned: Callable[[], bool] = self._lock._is_owned  # type: ignore[attr-defined]
         self._waiting = waiting
         self._is_resting = True
@@ -104,29 +104,38 @@ class RingBase:
         rest = self._data_at + stop - self._size
         return self._mapping[begin : self._size] + self._mapping[self._data_at : rest]
 
+    # The drainer never waits for the lock: its holder may be a signal handler's victim, and the
+    # handler may wait for the drainer.
+
     def advance(self, place: int) -> None:
         """Give the room before *place* free: all that was there is committed."""
-        with self._lock:
-            self._words[WORD_TAIL] = place
-            self._is_urged = False
-            if not self.is_half_full():
-                self.pressed_until_s = None
-            self._rearm()
+        self._words[WORD_TAIL] = place
+        self._is_urged = False
+        if not self.is_half_full():
+            self.pressed_until_s = None
+        self._rearm()
 
     def rest(self) -> bool:
-        """Let the writer rest until a ``put`` gives NUDGE; False where there is something to write."""
-        with self._lock:
+        """Let the writer rest until a ``put`` gives NUDGE; False where something is there or just coming."""
+        if not self._lock.acquire(blocking=False):
+            return False
+        try:
             if self._waiting or self.head != self.tail:
                 return False
-            self._is_resting = True
-            self._rearm()
+            self.expect_writer(resting=True)
             return True
+        finally:
+            self._lock.release()
 
     def expect_writer(self, *, resting: bool) -> None:
         """Say that the writer looks by itself from now on (False), or that the next ``put`` is to call it."""
+        self._is_resting = resting
+        self._rearm()
+
+    def is_empty(self) -> bool:
+        """Tell whether all is stored, after every ``put`` that has begun."""
         with self._lock:
-            self._is_resting = resting
-            self._rearm()
+            return self.head == self.tail
 
     def is_half_full(self) -> bool:
         """Tell whether the writer should not wait any longer."""
@@ -177,8 +186,8 @@ class RingBase:
             os.close(self.file.descriptor)
 
     def _rearm(self) -> None:
-        if self._is_resting or self.is_closed:
-            self._attention_at = -1
-            return
+        # Without the lock a value may be overwritten by an older one, which is lower, and only costs time.
         room = self.capacity_bytes if self._is_urged else self.capacity_bytes // 2
         self._attention_at = self.tail + room
+        if self._is_resting or self.is_closed:
+            self._attention_at = -1

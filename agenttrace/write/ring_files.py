@@ -23,9 +23,10 @@ import time
 from _thread import allocate_lock
 from collections.abc import Iterator
 from typing import NamedTuple
+from urllib.parse import unquote
 
+from agenttrace.config import MEMORY
 from agenttrace.events import new_id
-from agenttrace.store.target import MEMORY, resolve_target
 
 try:
     import fcntl
@@ -88,11 +89,12 @@ def resolve_database(database: str) -> str:
     """
     Give the spelling of *database* that all processes agree on: its real path, or ``:memory:``.
 
-    Raises:
-        ConfigError: It is no path and no SQLite URL.
+    As ``store.target.resolve_target`` reads it; that one would bring the database library along.
     """
-    path = resolve_target(database).path
-    return path if path == MEMORY else os.path.realpath(path)
+    scheme, separator, rest = database.partition("://")
+    if separator and scheme.lower() in ("sqlite", "sqlite3"):
+        database = unquote(rest[1:].partition("?")[0]) or MEMORY
+    return MEMORY if database == MEMORY else os.path.realpath(os.path.expanduser(database))
 
 
 def database_key(database: str) -> str:

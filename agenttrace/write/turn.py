@@ -40,9 +40,15 @@ class Turn:
         self._lock = RLock()  # protects the two above
         self.is_mine: Callable[[], bool] = self._lock._is_owned  # type: ignore[attr-defined]
         """Tells whether the calling thread has the turn."""
+        self.give: Callable[[], None] = self._lock.release
+        """Lets others have the turn."""
 
     def take(self, timeout_s: float) -> bool:
-        """Wait for the turn; -1 waits without end, 0 not at all."""
+        """
+        Wait for the turn; -1 waits without end, 0 not at all.
+
+        Called inside the ``try`` that gives it back where ``is_mine``: an interrupt may come as it returns.
+        """
         return self._lock.acquire(timeout=timeout_s)
 
     def begin(self) -> None:
@@ -55,10 +61,6 @@ class Turn:
             self.close()
         finally:
             self.ident = 0
-
-    def give(self) -> None:
-        """Let others have the turn."""
-        self._lock.release()
 
     def open(self) -> tuple[EventSink, Drain]:
         """Give sink and drain; the sink opens its database by itself."""

@@ -152,9 +152,10 @@ class Writer:
         turn = self.turn
         if sys.is_finalizing() or turn.stopped or turn.is_mine():
             return False
-        if not turn.take(-1.0 if deadline_s is None else max(0.0, deadline_s - time.monotonic())):
-            return False
         try:
+            if not turn.take(-1.0 if deadline_s is None else max(0.0, deadline_s - time.monotonic())):
+                return False
+            self.ring.absorb()
             while True:
                 try:
                     sink, drain = turn.open()
@@ -173,18 +174,20 @@ class Writer:
             turn.take_note(exc)
             return False
         finally:
-            self._leave()
+            if turn.is_mine():
+                self._leave()
 
     def stop(self, deadline_s: float) -> bool:
         """End the thread for good; False where it did not end in time."""
         self._is_closing = True
         if self.turn.is_mine():
             return False
-        self._calls.put(None)
-        if not self.turn.take(max(0.0, deadline_s - time.monotonic())):
-            return False
-        self.turn.give()
-        return True
+        try:
+            self._calls.put(None)
+            return self.turn.take(max(0.0, deadline_s - time.monotonic()))
+        finally:
+            if self.turn.is_mine():
+                self.turn.give()
 
     def before_fork(self) -> None:
         """Have the thread end, and keep it from starting; called in the thread that forks."""
@@ -248,7 +251,7 @@ class Writer:
 
     def _hand_over(self) -> None:
         is_wanted = self.is_threaded and not self._must_end() and not self._is_alive()
-        if is_wanted and self.ring.head != self.ring.tail:
+        if is_wanted and not self.ring.is_empty():
             self._start()
 
     def _work(self) -> None:
@@ -305,9 +308,9 @@ class Writer:
         except StoreBusy:
             return self._busy_pause.longer()  # who waits goes on waiting
         except Exception as exc:
+            self._answer(requests)  # first: saying it may take a lock that who waits is holding
             self.turn.take_note(exc)
             self.turn.close()
-            self._answer(requests)
             return self._failed_pause.longer()
         self._busy_pause.reset()
         self._failed_pause.reset()
@@ -317,7 +320,7 @@ class Writer:
 
     def _store_all(self, drain: Drain) -> None:
         """Store what is in the ring, in transactions as long as what waits; leaves when asked to end."""
-        self.ring.absorb()
+        self.ring.absorb_if_free()
         while drain.step() and not self._must_end():
             pass
 
