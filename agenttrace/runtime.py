@@ -281,17 +281,20 @@ def _connect() -> None:
 
         info = describe_process(PIPE.span_prefix, _state.parent_process_id, rules.redact_text)
         _state.process_id = info.process_id
+        _close_root_with_multiprocessing()
         return info
 
-    _state.settings = settings
-    _state.recorder = Recorder(settings, rules, describe)
+    recorder = Recorder(settings, rules, describe)
+    if _state.recorder is not None:
+        return  # a signal handler or finaliser came first, in this very thread
+    _state.settings, _state.recorder = settings, recorder
     if not _state.hooked:
         _state.hooked = True
         os.register_at_fork(
             before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
         ) if hasattr(os, "register_at_fork") else None
         atexit.register(_at_exit)
-    PIPE.publish = _state.recorder.publish
+    PIPE.publish = recorder.publish
 
 
 def _disconnect(timeout_s: float = 5.0) -> FlushResult:
@@ -317,6 +320,14 @@ def _close_implicit_root() -> None:
 
     with contained("runtime.close_root"):
         close_agent(root, b"null", _fatal_exception())
+
+
+def _close_root_with_multiprocessing() -> None:
+    """Have a child of multiprocessing end its agent ``main``: it runs no atexit handlers."""
+    process, util = sys.modules.get("multiprocessing.process"), sys.modules.get("multiprocessing.util")
+    if process is not None and util is not None and process.parent_process() is not None:
+        # Before the recorder's own, which has -100.
+        util.Finalize(None, _close_implicit_root, exitpriority=-99)
 
 
 def _fatal_exception() -> BaseException | None:

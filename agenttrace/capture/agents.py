@@ -7,6 +7,9 @@ end is published once, by the process that published its start.
 
 from __future__ import annotations
 
+import inspect
+import logging
+import sys
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
@@ -18,7 +21,7 @@ from agenttrace.capture.calls import end_in_child
 from agenttrace.capture.context import CURRENT, PIPE, SWITCH, Agent, Operation
 from agenttrace.capture.emit import announce_agent, emit, encode_value, object_of
 from agenttrace.capture.failures import emit_returned_failure, record_failure, status_of
-from agenttrace.errors import contain, contained
+from agenttrace.errors import contain, contained, is_strict
 
 __all__ = ["AgentScope", "AgentTracer", "agent_scope", "close_agent", "open_agent"]
 
@@ -142,6 +145,8 @@ class AgentScope:
                 self._operation = _unrecorded_agent(self._name, self._given)
         self._previous = CURRENT.get()
         CURRENT.set(self._operation)
+        if is_strict():
+            _warn_of_leak(self._name)
         return self
 
     def __exit__(
@@ -198,6 +203,24 @@ class AgentScope:
 
     def _is_recorded(self) -> bool:
         return bool(SWITCH) and self._operation is not None and self._operation.recorded
+
+
+def _warn_of_leak(name: str) -> None:
+    """In strict mode, say when a scope will stay open while a generator is suspended."""
+    frame = sys._getframe(2)
+    if frame.f_code.co_filename == __file__ and frame.f_back is not None:
+        frame = frame.f_back  # through __aenter__
+    caller = frame.f_back
+    lazy = frame.f_code.co_flags & (inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR)
+    if lazy and caller is not None and not caller.f_code.co_filename.endswith("contextlib.py"):
+        logging.getLogger("agenttrace").warning(
+            "agent_scope(%r) is held open in the generator %s (%s:%d): what its consumer does between "
+            "two items will belong to this agent; put @traced_agent on the generator instead",
+            name,
+            frame.f_code.co_qualname,
+            frame.f_code.co_filename,
+            frame.f_lineno,
+        )
 
 
 def _unrecorded_agent(name: str, given: dict[str, Any]) -> Operation:

@@ -178,7 +178,9 @@ class ToolCall(Operation):
     @property
     def conversation_id(self) -> str:  # type: ignore[override]
         """The agent's conversation."""
-        return self.agent.conversation_id
+        agent = self.agent
+        assert agent is not None, "a call has an agent"
+        return agent.conversation_id
 
 
 def leave_scope(operation: Operation, previous: Operation | None) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -123,6 +125,24 @@ class TestAgentScope:
         assert published("budget_warning")[0].payload == {"left": 1}
         assert published("my.kind")[0].payload == {"value": 5}
         assert published("snapshot")[0].payload == {"state": {"step": 1}}
+
+    def test_scope_in_a_generator(self, published: Published, caplog: pytest.LogCaptureFixture) -> None:
+        """Strict mode says when a scope leaks to a generator's consumer, and not for a context manager."""
+
+        def leaking() -> Iterator[int]:
+            with agent_scope("leaky"):
+                yield 1
+
+        @contextlib.contextmanager
+        def manager() -> Iterator[int]:
+            with agent_scope("tidy"):
+                yield 1
+
+        with manager():
+            pass
+        assert "held open" not in caplog.text
+        list(leaking())
+        assert "held open in the generator" in caplog.text and "traced_agent" in caplog.text
 
     def test_decorator(self, published: Published) -> None:
         """``traced_agent`` takes the arguments as input, the return value as output."""
