@@ -2,8 +2,9 @@
 Run the benchmarks, print one table, and write it to ``benchmarks/results``.
 
 ``python -m benchmarks`` takes under two minutes; names run only those
-(``python -m benchmarks off import``). The exit code is 0 whatever the budgets say:
-a timing never fails anything.
+(``python -m benchmarks off import``). ``--docs`` also puts the table into
+docs/performance.md. The exit code is 0 whatever the budgets say: a timing never
+fails anything.
 """
 
 from __future__ import annotations
@@ -12,10 +13,20 @@ import argparse
 import importlib
 import sys
 import time
+from pathlib import Path
 
-from benchmarks.harness import Line, describe_machine, render_machine, render_table, write_results
+from benchmarks.harness import (
+    Line,
+    describe_machine,
+    render_machine,
+    render_markdown,
+    render_table,
+    write_results,
+)
 
 __all__ = ["SHORT", "run"]
+
+_BEGIN, _END = "<!-- table: begin -->", "<!-- table: end -->"
 
 SHORT = ("off", "on", "cpu", "import", "encode", "writer")
 """What runs when nothing is named, in this order."""
@@ -35,16 +46,31 @@ def run(names: list[str]) -> list[Line]:
     return lines
 
 
+def _write_page(table: str) -> Path:
+    """Replace what stands between the two marks of docs/performance.md."""
+    page = Path(__file__).parent.parent / "docs" / "performance.md"
+    before, begin, rest = page.read_text(encoding="utf-8").partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not begin or not end:
+        raise SystemExit(f"{page}: the marks {_BEGIN} and {_END} are gone; put them around the table")
+    page.write_text(f"{before}{begin}\n{table}{end}{after}", encoding="utf-8")
+    return page
+
+
 def _main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.partition("\n\n")[0])
     parser.add_argument("names", nargs="*", choices=[*SHORT, []], help="which ones; default: all")
-    names = parser.parse_args().names or list(SHORT)
+    parser.add_argument("--docs", action="store_true", help="put the table into docs/performance.md")
+    options = parser.parse_args()
+    names = options.names or list(SHORT)
     machine = describe_machine()
     lines = run(names)
     print(render_machine(machine))
     print(render_table(lines))
     for path in write_results(lines, machine):
         print(path)
+    if options.docs:
+        print(_write_page(render_markdown(lines, machine)))
     missed = [line for line in lines if line.met is False]
     print(f"{sum(line.met is True for line in lines)} budgets met, {len(missed)} not met")
 

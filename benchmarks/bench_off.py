@@ -46,7 +46,8 @@ def _pass_through(wrapped: Callable[..., Any], instance: Any, args: Any, kwargs:
 
 
 def _gate(function: Callable[..., Any]) -> Callable[..., Any]:
-    return wrapt.FunctionWrapper(function, _pass_through, enabled=_SWITCH)
+    switch: Any = _SWITCH
+    return wrapt.FunctionWrapper(function, _pass_through, enabled=switch)
 
 
 def _bare(function: Callable[..., Any]) -> Callable[..., Any]:

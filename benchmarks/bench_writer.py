@@ -4,7 +4,8 @@ Question: how many events does the writer store in a second?
 Method: calls with a 500-byte result are recorded into a ring large enough for all
 of them, while the writer sleeps; then ``flush()`` is timed: decode, redact, number,
 insert, roll up, commit. The same rows are then inserted into a new database with
-the same schema by plain multi-row statements, 256 rows each, 4,000 a transaction.
+the same schema by plain multi-row statements over all columns, 256 rows each, 4,000
+a transaction.
 Each way has a process of its own, and they take turns. "Busy" is the first way
 while the main thread is an endless loop.
 

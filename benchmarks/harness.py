@@ -205,7 +205,7 @@ def serve(run: Callable[[int], Any]) -> None:
 
 def describe_machine() -> dict[str, Any]:
     """Say what was measured on: processor, cores, system, and the versions that matter."""
-    versions = {}
+    versions: dict[str, str | None] = {}
     for name in _LIBRARIES:
         try:
             versions[name] = importlib.metadata.version(name)
