@@ -9,7 +9,8 @@ it into the query around it and a condition on ``ts_ms``, ``agent_name``,
 
 ``+column`` in a condition keeps SQLite from choosing the index of that column:
 without statistics it would walk a whole conversation rather than the two rows
-of a span.
+of a span. And a look-up is a nested SELECT rather than a join: with statistics,
+a join would build a Bloom filter over all events for every row.
 """
 
 from __future__ import annotations
@@ -66,16 +67,19 @@ SELECT
             WHERE n.retry_of = c.span_id AND n.kind = 'tool_call' AND +n.conversation_id = c.conversation_id)
       + (SELECT count(*) FROM trajectory_events y
             WHERE y.span_id = c.span_id AND y.kind = 'retry' AND +y.conversation_id = c.conversation_id)
-      + (SELECT count(*) FROM trajectory_events n CROSS JOIN trajectory_events y
-            ON y.span_id = n.span_id AND y.kind = 'retry' AND +y.conversation_id = c.conversation_id
+      + (SELECT coalesce(sum((SELECT count(*) FROM trajectory_events y
+                WHERE y.span_id = n.span_id AND y.kind = 'retry'
+                AND +y.conversation_id = c.conversation_id)), 0)
+            FROM trajectory_events n
             WHERE n.retry_of = c.span_id AND n.kind = 'tool_call' AND +n.conversation_id = c.conversation_id)
         AS attempts,
     (SELECT count(*) FROM trajectory_events y
             WHERE y.span_id = c.span_id AND +y.conversation_id = c.conversation_id
             AND (y.kind = 'retry' OR y.kind = 'tool_result' AND y.status = 'error'))
-      + (SELECT count(*) FROM trajectory_events n CROSS JOIN trajectory_events y
-            ON y.span_id = n.span_id AND +y.conversation_id = c.conversation_id
-            AND (y.kind = 'retry' OR y.kind = 'tool_result' AND y.status = 'error')
+      + (SELECT coalesce(sum((SELECT count(*) FROM trajectory_events y
+                WHERE y.span_id = n.span_id AND +y.conversation_id = c.conversation_id
+                AND (y.kind = 'retry' OR y.kind = 'tool_result' AND y.status = 'error'))), 0)
+            FROM trajectory_events n
             WHERE n.retry_of = c.span_id AND n.kind = 'tool_call' AND +n.conversation_id = c.conversation_id)
         AS failed_attempts,
     coalesce(r.status, 'running') AS status,

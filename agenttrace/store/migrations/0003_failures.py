@@ -24,6 +24,8 @@ _MODEL_INPUTS_READ = 20
 """How many of an agent's model inputs after the failure are searched for its text."""
 _SHORT_CHARS = 8
 """A message shorter than this must come with its error type to count as told."""
+_CHAIN_LIMIT = 16
+"""How many failures, each raised from the one before, are followed; a ring of causes ends there."""
 _PROBE_CHARS = 200
 """How much of a message is searched for: programs cut long ones before they pass them on."""
 
@@ -67,11 +69,13 @@ _OUTERMOST = f"""{_CLOSED} AND NOT EXISTS (
 
 _RETRIED = f"""EXISTS (SELECT 1 FROM trajectory_events r
         WHERE r.error_id = e.error_id AND r.kind = 'retry' AND +r.conversation_id = e.conversation_id)
-    OR EXISTS (SELECT 1 FROM trajectory_events c CROSS JOIN trajectory_events n
-        ON n.retry_of = coalesce(c.retry_of, c.span_id) AND n.kind = 'tool_call'
-        AND +n.conversation_id = e.conversation_id AND coalesce(n.attempt, 1) > coalesce(c.attempt, 1)
+    OR EXISTS (SELECT 1 FROM trajectory_events c
         WHERE c.span_id IN (SELECT e.span_id UNION ALL SELECT x.span_id {_CLOSED})
-        AND c.kind = 'tool_call' AND +c.conversation_id = e.conversation_id)"""
+        AND c.kind = 'tool_call' AND +c.conversation_id = e.conversation_id
+        AND EXISTS (SELECT 1 FROM trajectory_events n
+            WHERE n.retry_of = coalesce(c.retry_of, c.span_id) AND n.kind = 'tool_call'
+            AND +n.conversation_id = e.conversation_id
+            AND coalesce(n.attempt, 1) > coalesce(c.attempt, 1)))"""
 
 _WAY = f"""CASE
     WHEN EXISTS (SELECT 1 {_CLOSED}) THEN (
@@ -155,12 +159,19 @@ FROM trajectory_events e
 WHERE {_FIRST}
 """
 
-_RAISED_FROM = """s.cause_error_id = chain.error_id AND s.kind = 'error'
-                AND +s.conversation_id = e.conversation_id AND s.error_id <> chain.error_id"""
-_GROUP_OF = """g.conversation_id = e.conversation_id AND g.kind = 'error' AND instr(g.payload, '"leaves"') > 0
-                AND g.error_id <> chain.error_id AND EXISTS (
-                    SELECT 1 FROM json_each(g.payload, '$.error.leaves') leaf
-                    WHERE leaf.type = 'object' AND json_extract(leaf.value, '$.error_id') = chain.error_id)"""
+# The failures that were raised from the one of chain, as a JSON list: a join here would, once the
+# database has been analyzed, make SQLite build a Bloom filter over all events for every failure.
+_NEXT = """(SELECT json_group_array(next.error_id) FROM (
+                SELECT s.error_id AS error_id FROM trajectory_events s
+                WHERE s.cause_error_id = chain.error_id AND s.kind = 'error'
+                AND +s.conversation_id = e.conversation_id AND s.error_id <> chain.error_id
+                UNION ALL
+                SELECT g.error_id FROM trajectory_events g INDEXED BY idx_events_group
+                WHERE g.conversation_id = e.conversation_id AND g.kind = 'error'
+                AND instr(g.payload, '"leaves"') > 0 AND g.error_id <> chain.error_id
+                AND EXISTS (SELECT 1 FROM json_each(g.payload, '$.error.leaves') leaf
+                    WHERE leaf.type = 'object' AND json_extract(leaf.value, '$.error_id') = chain.error_id)
+            ) next)"""
 
 FAILURES = f"""
 CREATE VIEW failures AS
@@ -197,26 +208,22 @@ SELECT
         WITH RECURSIVE chain (error_id, depth) AS (
             SELECT e.error_id, 0
             UNION
-            SELECT s.error_id, chain.depth + 1 FROM chain CROSS JOIN trajectory_events s
-                WHERE {_RAISED_FROM} AND chain.depth < 16
-            UNION
-            SELECT g.error_id, chain.depth + 1 FROM chain CROSS JOIN trajectory_events g
-                WHERE {_GROUP_OF} AND chain.depth < 16
+            SELECT raised.value, chain.depth + 1 FROM chain CROSS JOIN json_each({_NEXT}) raised
+                WHERE chain.depth < {_CHAIN_LIMIT}
         )
         SELECT coalesce(fact.told, fact.way) FROM (
-            SELECT chain.depth AS depth, told.told AS told, told.way AS way,
-                EXISTS (SELECT 1 FROM trajectory_events s WHERE {_RAISED_FROM})
-                    OR EXISTS (SELECT 1 FROM trajectory_events g WHERE {_GROUP_OF}) AS has_next
+            SELECT chain.depth AS depth, {_NEXT} AS next,
+                (SELECT f.told FROM failure_facts f
+                    WHERE f.error_id = chain.error_id AND +f.conversation_id = e.conversation_id) AS told,
+                (SELECT f.way FROM failure_facts f
+                    WHERE f.error_id = chain.error_id AND +f.conversation_id = e.conversation_id) AS way
             FROM chain
-            CROSS JOIN trajectory_events row ON row.error_id = chain.error_id AND row.kind = 'error'
-                AND +row.conversation_id = e.conversation_id
-            CROSS JOIN failure_facts told ON told.id = row.id
         ) fact
-        WHERE fact.told IS NOT NULL OR fact.way = 'escaped' OR NOT fact.has_next
+        WHERE fact.told IS NOT NULL OR fact.way = 'escaped' OR fact.next = '[]'
         ORDER BY CASE WHEN fact.told IS NOT NULL THEN fact.depth WHEN fact.way = 'escaped' THEN 100
             WHEN fact.way = 'open' THEN 101 ELSE 102 END
         LIMIT 1),
-        (SELECT coalesce(told.told, told.way) FROM failure_facts told WHERE told.id = e.id)) AS fate,
+        (SELECT coalesce(f.told, f.way) FROM failure_facts f WHERE f.id = e.id)) AS fate,
     e.parent_span_id AS parent_span_id,
     e.call_id AS call_id,
     e.parent_agent_id AS parent_agent_id,
