@@ -151,10 +151,10 @@ def _add_event(
     seq = extra.get("seq")
     if seq is None:
         seq = tally.next_seq
+        if kind == "agent_start" and seq > 0 and '"resumed":true' not in payload:
+            payload = '{"resumed":true' + ("}" if payload == "{}" else "," + payload[1:])
     elif type(seq) is not int or seq < 0:
         raise ValueError("seq")
-    if kind == "agent_start" and tally.next_seq > 0 and '"resumed":true' not in payload:
-        payload = '{"resumed":true' + ("}" if payload == "{}" else "," + payload[1:])
     if kind == "agent_start":
         tally.start_run(seq, ts_ms)
     turn = extra.get("turn")

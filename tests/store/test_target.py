@@ -30,7 +30,7 @@ class TestTarget:
         [
             ("/a/b.db", "/a/b.db"),
             ("b.db", os.path.abspath("b.db")),
-            ("~/b.db", os.path.expanduser("~/b.db")),
+            ("~/b.db", "/home/me/b.db"),
             ("sqlite:///b.db", os.path.abspath("b.db")),
             ("sqlite:////a/b.db", "/a/b.db"),
             ("sqlite:////a/b%20c.db?timeout=5", "/a/b c.db"),
@@ -40,8 +40,9 @@ class TestTarget:
             ("sqlite:///:memory:", MEMORY),
         ],
     )
-    def test_is_a_path_or_a_url(self, text: str, path: str) -> None:
+    def test_is_a_path_or_a_url(self, text: str, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """Relative and absolute, with a tilde, or nowhere but in memory."""
+        monkeypatch.setenv("HOME", "/home/me")
         assert resolve_target(text).path == path
 
     def test_may_be_a_path_object(self, tmp_path: Path) -> None:
