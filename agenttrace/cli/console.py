@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import IO, TYPE_CHECKING, Any
 
 from agenttrace.query.lines import ASCII, UNICODE, Glyphs, Line
-from agenttrace.query.text import sanitize_block
+from agenttrace.query.text import escape_in_json, sanitize_block
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -112,7 +112,7 @@ def print_json(data: dict[str, Any]) -> None:
     """Print one JSON object on stdout, led by ``schema_version``."""
     whole = {"schema_version": JSON_SCHEMA_VERSION, **data}
     encoding = getattr(sys.stdout, "encoding", None) or "ascii"
-    text = json.dumps(whole, indent=2, ensure_ascii=False, default=str)
+    text = escape_in_json(json.dumps(whole, indent=2, ensure_ascii=False, default=str))
     try:
         text.encode(encoding)
     except (UnicodeError, LookupError):

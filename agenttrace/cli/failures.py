@@ -88,7 +88,7 @@ def _render(failure: Failure, width: int, glyphs: Glyphs) -> Iterator[Line]:
     if failure.tool_name:
         where += f" {glyphs.arrow} {sanitize(failure.tool_name)}"
     second = [Span(f"    #{failure.id} ", "id"), Span(where, "tool")]
-    for verb, place in (("raised at", failure.raised_at), ("caught at", failure.handled_at)):
+    for verb, place in (("raised", failure.raised_at), ("caught", failure.handled_at)):
         if place:
             second += [dot, Span(f"{verb} {_shorten_place(place)}")]
     second += [dot, Span(shorten_id(failure.conversation_id, 9, glyphs.ellipsis), "id")]

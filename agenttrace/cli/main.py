@@ -49,7 +49,7 @@ COMMANDS: dict[str, LazyCommand] = {
     "errors": _command("failures", "List failures, newest first, with what became of each."),
     "ps": _command("ps", "Show what is open now, for how long, in which process."),
     "sql": _command("sql", "Query the database with SQL, read only."),
-    "path": _command("path", "Print the path of the database."),
+    "path": _command("path", "Print the path of the database, whether or not it is there yet."),
     "doctor": _command("doctor", "Check the database, the rings and what was lost."),
     "migrate": _command("migrate", "Move the database's schema up or down."),
 }

@@ -18,6 +18,7 @@ from agenttrace.events import MARK
 
 __all__ = [
     "cell_width",
+    "escape_in_json",
     "fit",
     "pluralize",
     "preview",
@@ -60,6 +61,11 @@ def sanitize(text: str) -> str:
 def sanitize_block(text: str) -> str:
     """Do as ``sanitize`` does, but leave newlines and tabs, for text shown over several lines."""
     return _HOSTILE_BLOCK.sub(_escape, text)
+
+
+def escape_in_json(text: str) -> str:
+    """Write the characters that ``sanitize_block`` replaces as JSON escapes; *text* stays the same JSON."""
+    return _HOSTILE_BLOCK.sub(lambda match: json.dumps(match.group())[1:-1], text)
 
 
 def cell_width(text: str) -> int:
