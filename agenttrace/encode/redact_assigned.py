@@ -3,7 +3,7 @@ Find values that a text gives to a telling name: ``password=...``, ``--token x``
 
 Invariant: a name in prose is no assignment, a placeholder or a piece of program text
 is no value. What is quoted is taken whole; what is not must look like a value. Cost:
-one search for the names' words, then a look at what follows each.
+one search for the names' rare letters, then a look at what follows each name.
 """
 
 from __future__ import annotations
@@ -12,66 +12,53 @@ import re
 from collections.abc import Iterator
 
 from agenttrace.encode.redact_formats import Span
-from agenttrace.encode.redact_names import Names, split_words
+from agenttrace.encode.redact_names import Names
 from agenttrace.encode.redact_rules import WEAK_NAMES
+from agenttrace.encode.redact_said import is_code, is_metavariable, is_placeholder, is_variable, looks_random
 
-__all__ = ["is_said", "iter_assigned", "looks_random"]
+__all__ = ["iter_assigned"]
 
 _MAX_NAME_CHARACTERS = 64
 _MAX_QUOTED_CHARACTERS = 16_384
+_MAX_LINE_CHARACTERS = 512
+_MIN_NUMBER_DIGITS = 4
+_MIN_WORD_CHARACTERS = 16
 
+_COLOUR = r"(?:(?:\x1b|\\+(?:u001b|x1b|033|e))\[[0-9;]{0,12}m)?"
+_QUOTES = r"\\*[\"'`]|&quot;|&\#3[49];"
 _TAIL = re.compile(
-    r"""
-    (?P<close>\\*["'`])?\]?                                       # the name's own quote
+    rf"""
+    (?P<close>{_QUOTES})?\]?{_COLOUR}                                     # the name's own quote
     (?:
-        \s{0,8}(?P<sep>:=|=>|={1,3}|:|%3[DdAa])\s{0,8}(?P<value>)
-        (?:[A-Za-z_][\w.\[\], |]{0,60}?\s?=\s{0,4}(?=[bBrRuU]?["']))?   # a type annotation
+        [ \t]{{0,8}}(?P<sep>:=|=>|={{1,3}}|:|%3[DdAa]|\\+u003[DdAa])
+        {_COLOUR}(?(close)(?:\s|\\+[nrt]){{0,16}}|[ \t]{{0,8}})(?P<value>)
+        (?(close)|(?:[A-Za-z_][\w.\[\], |]{{0,60}}?[ ]?=[ ]{{0,4}}(?=[bBrRuU]?["']))?)   # an annotation
+        (?:[|>][+-]?[ \t]*(?:\n|\\+n)\s*)?                              # YAML's block
       | (?P<xml>>)
-      | (?P<space>[ \t]{1,4})                                     # --password x
-      | (?<=["'`])\s{0,4},\s{0,4}(?=\\*["'`])(?P<comma>)          # "--password", "x"
+      | [ \t](?:(?:is|was):?|for[ \t][^\s:]{{1,64}}:)[ \t](?P<said>)     # the password is x
+      | (?P<space>[ \t]{{1,4}}|\\+t)                                     # --password x
+      | (?<=["'`])\s{{0,4}},\s{{0,4}}(?=\\*["'`])(?P<comma>)             # "--password", "x"
     )
-    (?:[A-Za-z.]{0,40}(?:Secret|secret)[A-Za-z]{0,20}\()?
+    (?:[A-Za-z.]{{0,40}}(?:Secret|secret)[A-Za-z]{{0,20}}\()?              # SecretStr(
     """,
     re.VERBOSE,
 )
-_AFTER_NAME = frozenset("\"'`\\]=:>%")
-_AFTER_SPACE = frozenset(":=")
-_QUOTE = re.compile(r"[bBrRuUfF]{0,2}(?P<slashes>\\*)(?P<quote>\"\"\"|'''|[\"'`])")
+_AFTER_NAME = frozenset("\"'`\\]=:>%& \t\x1b")
+_AFTER_SPACE = frozenset(":=\"'`")
+_AFTER_STRING = frozenset(["", *" ,)]};+.\n\r\\"])
+_QUOTE = re.compile(r"[bBrRuUfF]{0,2}(?P<slashes>\\*)(?P<quote>\"\"\"|'''|[\"'`]|&quot;|&#3[49];)")
 _BARE = re.compile(r"(?:[^\s\"'`;&<>\\]|\\(?![nrtbfu\"'\\/]))+")
 _BARE_LINE = re.compile(r"(?:[^\s\"'`\\]|\\(?![nrtbfu\"'\\/]))+")
+_AFTER_BARE = ",.)}]:!?"
 _XML_VALUE = re.compile(r"(?P<value>[^<>]{1,4096})</")
-_LINE = re.compile(r"[^\r\n\"'`\\<>]+")
+_LINE_END = re.compile(r"[\r\n]|\\+[rn]|\Z")
+_PASSWORDS = frozenset({"password", "passwd", "passphrase", "passcode", "pwd"})
+"""Names behind which a random-looking word is taken even without a sign: ``user bob password x7Kq2p``."""
+_HEADERS = frozenset({"authorization", "cookie", "cookies", "setcookie"})
 _SCHEME = re.compile(
     r"(?i)(?:bearer|basic|token|digest|negotiate|ntlm|oauth|api-?key|hmac[\w-]*|aws4-hmac-sha256|key)[ \t]+"
 )
 _COOKIE_PAIR = re.compile(r"[\w.$-]{1,128}=[^\s=]")
-
-_PLACEHOLDER = re.compile(
-    r"""
-    \[redacted\b.* | \$\{?[A-Z_][A-Z0-9_]*\}? | \$\{[^}]*\} | \{+[^{}]*\}+ | <[^<>]*>? | %\(?\w*\)?[sdr]
-    | \W+ | x{3,}|X{3,} | \*{2,}.* | (?i:your|my|the|some|example|dummy|test)[_-][\w-]*
-    """,
-    re.VERBOSE,
-)
-_CODE = re.compile(r"[A-Za-z_][\w.]*(?:\($|\(.*\)|\[)|\$?[A-Za-z_]\w*(?:->|::)\w+|lambda\b.*|\{\{.*")
-_CHAIN = re.compile(r"[A-Za-z_][A-Za-z_]*(?:\.[A-Za-z_][A-Za-z_]*)*")
-_ROOTS = frozenset(
-    """
-    self cls this config cfg settings args opts options params os env environ process ctx context request req
-    response resp user form data event body payload session state props secrets vars var local module
-    """.split()
-)
-_SAID = frozenset(
-    """
-    none null nil true false undefined str string bytes text int integer number bool boolean any object
-    optional required missing invalid incorrect wrong empty blank unknown yes no on off set unset changed
-    updated reset expired hidden masked redacted removed disabled enabled default value key name input output
-    is was are must
-    should can cannot may will to the a an and or not with for from in of if when that this it be has have
-    option flag argument option arg placeholder field ok failed failure success succeeded error mismatch
-    type todo tbd n/a na ascii utf8 file stdin prompt env keyring vault auto generated
-    """.split()
-)
 
 
 def iter_assigned(
@@ -94,9 +81,7 @@ def iter_assigned(
             if match.start() < done:
                 continue
             start, done = _name_bounds(text, match.start(), match.end())
-            if not _goes_on(text, start, done):
-                continue
-            name = names.match(text[start:done])
+            name = names.match(text[start:done]) if text[done : done + 1] in _AFTER_NAME else ""
             span = _find_value(text, start, done, name, own=name in names.own) if name else None
             if span is not None:
                 yield span
@@ -118,71 +103,134 @@ def _name_bounds(text: str, start: int, end: int) -> tuple[int, int]:
     return start, end
 
 
-def _goes_on(text: str, start: int, end: int) -> bool:
-    """Tell cheaply whether what follows a name can be an assignment; most prose ends here."""
-    following = text[end : end + 1]
-    if following not in (" ", "\t"):
-        return following in _AFTER_NAME
-    return text[start : start + 1] == "-" or text[end : end + 9].lstrip()[:1] in _AFTER_SPACE
+def _goes_on(text: str, start: int, end: int, name: str) -> bool:
+    """Tell cheaply whether what follows a name and a space can be an assignment; most prose ends here."""
+    if text[start] == "-" or text[end : end + 9].lstrip()[:1] in _AFTER_SPACE or name in _PASSWORDS:
+        return True
+    return name not in WEAK_NAMES and text.startswith((" is", " was", " for"), end)
 
 
 def _find_value(text: str, start: int, end: int, name: str, *, own: bool) -> Span | None:
+    if text[end] in " \t" and not _goes_on(text, start, end, name):
+        return None
     tail = _TAIL.match(text, end)
     if tail is None:
         return None
-    is_option = text[start : start + 1] == "-"
-    if (tail["space"] or tail["comma"] is not None) and not is_option:
-        return None
+    full = text[start:end]
     at = tail.end()
     if tail["xml"]:
         xml = _XML_VALUE.match(text, at)
-        return None if xml is None or is_said(xml["value"], name) else (at, xml.end() - 2, name)
-    if tail["space"] and text[at : at + 1] == "-":
-        return None
-    if name in ("authorization", "cookie", "cookies", "setcookie"):
-        return _find_header(text, tail.end("value") if tail["sep"] else at, name)
+        return None if xml is None or is_placeholder(xml["value"]) else (at, xml.end() - 2, name)
+    if name in _HEADERS and tail["sep"]:
+        return _find_header(text, start, tail.end("value"), name)
     quote = _QUOTE.match(text, at)
     if quote is not None:
-        stop = _closing(text, quote.end(), quote["slashes"], quote["quote"])
-        value = text[quote.end() : stop]
-        return None if not value or is_said(value, name) else (quote.end(), stop, name)
-    return _find_bare(text, at, start, tail, name, own=own)
-
-
-def _find_header(text: str, at: int, name: str) -> Span | None:
-    quote = _QUOTE.match(text, at)
-    at = quote.end() if quote else at
-    line = _LINE.match(text, at)
-    if line is None:
+        return _find_quoted(text, start, full, tail, quote, name, own=own)
+    if tail["comma"] is not None or (tail["space"] and text[at : at + 1] == "-"):
         return None
-    scheme = _SCHEME.match(text, at)
-    if scheme is not None:
-        value = text[scheme.end() : line.end()].split(maxsplit=1)[:1]
-        return None if not value or is_said(value[0], name) else (scheme.end(), line.end(), name)
-    if name != "authorization":
-        return (at, line.end(), name) if _COOKIE_PAIR.match(text, at) else None
-    return (at, line.end(), name) if quote or looks_random(line.group().split(maxsplit=1)[0]) else None
+    if tail["close"] and "\n" in tail.group():
+        return None  # JSON puts quotes around its texts: this is the next line of a program
+    return _find_bare(text, at, full, tail, name, own=own)
 
 
-def _find_bare(text: str, at: int, start: int, tail: re.Match[str], name: str, *, own: bool) -> Span | None:
-    before = text[max(0, start - 7) : start]
-    opens_line = tail["sep"] == "=" and (start == 0 or before.endswith(("\n", "\\n", "export ")))
-    bare = (_BARE_LINE if opens_line else _BARE).match(text, at)
+def _find_quoted(
+    text: str, start: int, full: str, tail: re.Match[str], quote: re.Match[str], name: str, *, own: bool
+) -> Span | None:
+    if not tail["close"] and _ends_a_string(text, start, quote):
+        return None
+    stop = _closing(text, quote.end(), quote["slashes"], quote["quote"])
+    at = quote.end()
+    delimiter = quote["slashes"] + quote["quote"]
+    if tail["sep"] == ":" and len(quote["quote"]) == 3:  # class Token: \"\"\"...
+        return None
+    if stop == at and text.startswith(2 * delimiter, at):  # \"\"\"x\"\"\" within a quoted text
+        at += 2 * len(delimiter)
+        stop = text.find(3 * delimiter, at)
+        stop = stop if stop >= 0 else len(text)
+    value = text[at:stop]
+    if not value or value == full or is_placeholder(value):
+        return None
+    span = (at, stop, name)
+    if own or full[0] == "-":
+        return span
+    is_random = looks_random(value)
+    if tail["comma"] is not None:  # ("DB_PASSWORD", "x"), header("X-Api-Key", "x"); not a list of names
+        is_setting = full.isupper() or ("-" in full and not full.islower())
+        is_pair = text[:start].endswith(("('", '("')) and text[stop + 1 : stop + 2] == ")"
+        return span if is_random or ((is_setting or is_pair) and not is_variable(value)) else None
+    if tail["space"] is not None or tail["said"] is not None:  # PASSWORD 'x' in SQL, invalid password 'x'
+        return span if full.isupper() or (is_random and name not in WEAK_NAMES) else None
+    if name in WEAK_NAMES and not tail["close"] and not is_random:  # token == "L" is about words
+        is_word = len(value) >= _MIN_WORD_CHARACTERS and not any(map(str.isspace, value))
+        return span if is_word else None
+    return span
+
+
+def _find_bare(text: str, at: int, full: str, tail: re.Match[str], name: str, *, own: bool) -> Span | None:
+    start = tail.start() - len(full)
+    opens_line = tail["sep"] == "=" and text[max(0, start - 7) : start].endswith(("\n", "\\n", "export "))
+    bare = (_BARE_LINE if opens_line or start == 0 else _BARE).match(text, at)
     if bare is None:
         return None
-    value = bare.group().rstrip(",.)}]:!?")
-    if not value or is_said(value, name) or (tail["space"] and value.isupper() and value.isalpha()):
+    value = bare.group().rstrip(_AFTER_BARE)
+    if not value or value == full or any(map(is_placeholder, (value, bare.group()))):
         return None
+    if is_code(bare.group(), name) or is_code(value, name):
+        return None
+    span = (at, at + len(value), name)
+    if own:
+        return span
     weak = name in WEAK_NAMES
+    if value.isdigit() and (weak or name.endswith("key") or len(value) < _MIN_NUMBER_DIGITS):
+        return None  # counts, indices and codes
+    if tail["space"]:
+        taken = not is_metavariable(value) if full[0] == "-" else looks_random(value)
+        return span if taken else None
+    if looks_random(value):
+        return None if weak and ("(" in value or tail["said"] is not None) else span
     tight = tail["sep"] in ("=", "%3D", "%3d") and not text[at - 1 : at].isspace()
-    if not own and not looks_random(value):
-        if weak and not tail["space"]:
-            return None
-        if not tight and not tail["space"] and not _ends_line(text, at + len(value)):
-            return None
-        if _CHAIN.fullmatch(value) and not tight and tail["sep"] != ":":
-            return None  # name = other_name: program text
-    return (at, at + len(value), name)
+    if weak or tail["said"] is not None or (not tight and not _ends_line(text, at + len(value))):
+        return None
+    return span if tight or tail["sep"] == ":" or not is_variable(value) else None
+
+
+def _ends_a_string(text: str, start: int, quote: re.Match[str]) -> bool:
+    """Tell whether the quote ends the string that the name stands in, as in ``prompt='Password: '``."""
+    opened = _slashes_of_open(text, start, quote["quote"])
+    return opened == quote["slashes"] and text[quote.end() : quote.end() + 1] in _AFTER_STRING
+
+
+def _slashes_of_open(text: str, start: int, sign: str) -> str | None:
+    """Give the backslashes before the quote that is open at *start* of a name, None when none is."""
+    line = text[max(text.rfind("\n", 0, start) + 1, start - _MAX_LINE_CHARACTERS, 0) : start]
+    if line.count(sign) % 2 == 0:
+        return None
+    before = line[: line.rindex(sign)]
+    return before[len(before.rstrip("\\")) :]
+
+
+def _find_header(text: str, start: int, at: int, name: str) -> Span | None:
+    """Take a header's value to the end of its line, or of the quotes that it stands in."""
+    quote = _QUOTE.match(text, at)
+    line_end = _LINE_END.search(text, at)
+    stop = line_end.start() if line_end else len(text)
+    if quote is not None:
+        at = quote.end()
+        stop = min(stop, _closing(text, at, quote["slashes"], quote["quote"]))
+    else:
+        for sign in "\"'`":
+            slashes = _slashes_of_open(text, start, sign)
+            if slashes is not None:
+                stop = min(stop, _closing(text, at, slashes, sign))
+    scheme = _SCHEME.match(text, at, stop)
+    value = text[scheme.end() if scheme else at : stop].split(maxsplit=1)
+    if not value or is_placeholder(value[0]) or is_placeholder(value[0].rstrip(_AFTER_BARE)):
+        return None
+    if scheme is not None:
+        return (scheme.end(), stop, name)
+    if name == "authorization":
+        return (at, stop, name) if quote or looks_random(value[0]) else None
+    return (at, stop, name) if quote or _COOKIE_PAIR.match(text, at) else None
 
 
 def _ends_line(text: str, at: int) -> bool:
@@ -203,29 +251,3 @@ def _closing(text: str, at: int, slashes: str, quote: str) -> int:
         found = text.find(slashes + quote, found + 1, ceiling)
     line_end = text.find("\n", at)
     return len(text) if line_end < 0 else line_end
-
-
-def is_said(value: str, name: str) -> bool:
-    """Tell whether *value* is a placeholder, an ordinary word or program text rather than a secret."""
-    if value.lower() in _SAID or _PLACEHOLDER.fullmatch(value) or _CODE.match(value):
-        return True
-    if _CHAIN.fullmatch(value):
-        words = split_words(value)
-        if words and ("".join(words) == name or (len(words) > 1 and words[-1] in _LAST_WORDS)):
-            return True
-        return "." in value and value.split(".", 1)[0] in _ROOTS
-    return False
-
-
-_LAST_WORDS = frozenset(
-    "password passwd pwd pass secret token key apikey credential credentials cookie".split()
-)
-
-
-def looks_random(value: str) -> bool:
-    """Tell whether *value* is written like a key: letters with digits or signs, or very long."""
-    if len(value) < 6 or not any(map(str.isalpha, value)):
-        return False
-    if _CHAIN.fullmatch(value):
-        return len(value) >= 20 and "_" not in value and "." not in value
-    return len(value) >= 8 or any(map(str.isdigit, value))

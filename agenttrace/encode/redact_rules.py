@@ -23,7 +23,7 @@ __all__ = [
 
 TELLING_NAMES = frozenset(
     """
-    password passwords passwd passwds passphrase passphrases passcode passcodes pwd
+    password passwords passwd passwds passphrase passphrases passcode passcodes pwd pw dbpw userpw
     dbpass userpass adminpass rootpass smtppass mailpass emailpass ftppass sshpass authpass
     mysqlpass pgpass postgrespass redispass sudopass proxypass httppass vaultpass loginpass
     secret secrets secretid clientsecret clientsecrets
@@ -42,16 +42,16 @@ TELLING_NAMES = frozenset(
 TELLING_ENDINGS = ("password", "passwd", "passphrase", "apikey", "secretkey", "accesstoken", "authtoken")
 """Ends of a single word that tell as well: ``PGPASSWORD``, ``dbpassword``."""
 
-WEAK_NAMES = frozenset("token secret secrets bearer cookie cookies credential credentials".split())
+WEAK_NAMES = frozenset("pw token secret secrets bearer cookie cookies credential credentials".split())
 """Names that prose and program text use often: behind them an unquoted value must look like a key."""
 
 NEUTRAL_AFTER = frozenset(
     """
     age alg algorithm arn at available bucket budget class count counts cost created dict dir duration
-    enabled encoding endpoint env error errors estimate expires expired expiration expiry exp field
+    enabled encoding endpoint env error errors estimate exchange expires expired expiration expiry exp field
     fields file filename format group hint id ids index indices info input issue issuer kind label
     length lengths level lifetime limit limits line list location logprob logprobs manager map max
-    message metadata min missing mode name names needed num number offset param parameter path paths
+    message metadata mgr min missing mode name names needed num number offset param parameter path paths
     per placeholder policies policy position present price probability prompt provider rate ratio
     ref reference regex remaining request required requirement requirements reset rotation rule rules
     schema scheme scope scopes set size sizes source spec spent state stats status step store strength
@@ -103,7 +103,7 @@ FORMATS: tuple[tuple[str, str, str], ...] = (
     ("slack", "xapp-", f"\\d-{_W}{{10,}}"),
     ("huggingface", "hf_", f"{_A}{{30,}}"),
     ("npm", "npm_", f"{_A}{{30,}}"),
-    ("pypi", "pypi-", f"{_W}{{40,}}"),
+    ("pypi", "pypi-AgE", f"{_W}{{30,}}"),
     ("sendgrid", "(?<=SG\\.)", f"{_W}{{16,}}\\.{_W}{{16,}}"),
     ("twilio", "SK", f"[0-9a-f]{{32}}(?!{_A})"),
     ("mailgun", "key-", f"[0-9a-f]{{32}}(?!{_A})"),
@@ -143,7 +143,6 @@ FORMATS: tuple[tuple[str, str, str], ...] = (
     ("jina", "jina_", f"{_W}{{40,}}"),
     ("firecrawl", "fc-", f"[0-9a-f]{{32}}(?!{_A})"),
     ("e2b", "e2b_", "[0-9a-f]{40}"),
-    ("voyage", "pa-", f"{_W}{{40,}}"),
     ("age", "AGE-SECRET-KEY-1", "[A-Z0-9]{50,}"),
 )
 """Keys that are known by how they begin. The run of 16 and more is what tells them from words."""
@@ -171,7 +170,7 @@ PATTERNS: tuple[tuple[str, str, str], ...] = (
     (
         "signature",
         "sig",
-        r"(?i)\bsig(?:nature)?(?:=|%3D)(?P<secret>[A-Za-z0-9%+/=_-]{16,})",
+        r"(?i)\bsig(?:nature)?(?:=|%3D)(?P<secret>(?=[A-Za-z%+/=_-]*[0-9])[A-Za-z0-9%+/=_-]{16,})",
     ),
     (
         "curl_user",
@@ -179,7 +178,18 @@ PATTERNS: tuple[tuple[str, str, str], ...] = (
         r"\bcurl\b[^\n]{0,500}?\s(?:-u|--user|--proxy-user)[ =]?\\*[\"']?[^\s:\"'\\]{1,100}:"
         r"(?P<secret>[^\s\"'\\]+)",
     ),
-    ("netrc", "password", r"\blogin\s+\S+\s+password\s+(?P<secret>\S+)"),
+    (
+        "input",
+        "<input",
+        r"(?i)<input\b[^<>]{0,300}?(?:type|name|id)=\\*[\"']?[\w-]*(?:password|secret|token)[\w-]*\\*[\"']?"
+        r"[^<>]{0,300}?\bvalue=\\*[\"'](?P<secret>[^\"'\\]+)",
+    ),
+    (
+        "password_hash",
+        "$",
+        r"(?P<secret>\$(?:2[abxy]?|[156y]|argon2(?:id|i|d)|scrypt)\$[A-Za-z0-9./$=,+]{20,})",
+    ),
+    ("netrc", "password", r"\blogin\s+\S+\s+password[ \t]+(?P<secret>\S+)"),
     ("sshpass", "sshpass", r"\bsshpass\s+-p\s*\\*[\"']?(?P<secret>[^\s\"'\\]+)"),
     (
         "webhook",
@@ -195,7 +205,7 @@ WORDS: tuple[tuple[str, str], ...] = (
     # a letter that is rare in text, and what stands around it
     ("k", r"k(?:(?<=tok)en(?![si])|(?<=cook)ie|ey(?:{key}))"),
     ("z", r"z(?<=authoriz)"),
-    ("p", r"p(?:ass(?:word|wd|phrase|code|(?![a-z]))|wd)"),
+    ("p", r"p(?:ass(?:word|wd|phrase|code|(?![a-z]))|wd?(?![a-z]))"),
     ("c", r"c(?:(?<=sec)ret(?!ar)|redential|onnection[_\- ]?string)"),
 )
 """
@@ -211,5 +221,6 @@ GATES: tuple[tuple[str, str], ...] = (
     ("%", r"%3d(?:(?<=sig%3d)|(?<=signature%3d))[a-z0-9%+/_-]{16}"),
     ("@", r":(?:\\*/){2}[^\s\"@]*@"),
     ("c", r"c(?:url .{0,400}?-)"),
+    ("$", r"\$(?:2[abxy]?|[156y]|argon2(?:id|i|d)|scrypt)\$"),
 )
 """What else may open the gate; again with a letter that must be there at all."""

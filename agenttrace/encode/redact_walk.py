@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 from agenttrace.encode.marks import build_mark
-from agenttrace.encode.redact_assigned import looks_random
+from agenttrace.encode.redact_said import looks_random
 from agenttrace.encode.redact_text import TextRedactor
 from agenttrace.events import MARK
 
@@ -19,7 +19,8 @@ __all__ = ["redact_value"]
 
 _NAME_FIELDS = ("name", "key", "header", "field", "Name", "Key")
 _VALUE_FIELDS = ("value", "Value", "val", "content")
-_PAIR_NAMES = frozenset({"authorization", "cookie", "cookies", "setcookie", "apikey", "authtoken", "token"})
+_HEADER_NAMES = frozenset({"authorization", "cookie", "cookies", "setcookie"})
+_PLAIN_WORD = re.compile(r"[A-Za-z_-]*")
 _PEM_BEGIN, _PEM_END, _PEM_WORDS = "-----BEGIN ", "-----END ", "PRIVATE KEY"
 
 _OPTION = re.compile(r"--?[A-Za-z][\w-]*")
@@ -108,7 +109,9 @@ def _redact_list(value: list[Any], text: TextRedactor) -> list[Any]:
     in_key = False
     if len(value) == 2 and all(type(item) is str for item in value):
         name = text.names.match(value[0])
-        if name in _PAIR_NAMES and (" " in value[1] or "=" in value[1] or looks_random(value[1])):
+        if name and (
+            looks_random(value[1]) or (name in _HEADER_NAMES and not _PLAIN_WORD.fullmatch(value[1]))
+        ):
             header = name
     for index, item in enumerate(value):
         if type(item) is not str:
