@@ -135,6 +135,7 @@ def enable() -> None:
         PIPE.decide = _decided
         if _state.recorder is None:
             PIPE.publish = _connect_and_publish
+            PIPE.prepare = _connect_first
         if not SWITCH:
             SWITCH.append(True)
         names = _state.settings.install
@@ -232,7 +233,7 @@ def _decide() -> None:
 
 
 def _decided() -> None:
-    """Stand in once there is nothing left to decide."""
+    """Stand in once there is nothing left to decide, or to prepare."""
 
 
 def _load_settings() -> config.Settings:
@@ -262,6 +263,13 @@ def _connect_and_publish(body: bytes) -> Any:
     if publish is _connect_and_publish:
         return None
     return publish(body)
+
+
+def _connect_first() -> None:
+    """Make the recorder before the first run begins; its ring still comes with the first event."""
+    with contained("runtime.connect"), _state.lock:
+        if _state.recorder is None and PIPE.publish is _connect_and_publish:
+            _connect()
 
 
 def _connect() -> None:
@@ -295,6 +303,7 @@ def _connect() -> None:
         ) if hasattr(os, "register_at_fork") else None
         atexit.register(_at_exit)
     PIPE.publish = recorder.publish
+    PIPE.prepare = _decided
 
 
 def _disconnect(timeout_s: float = 5.0) -> FlushResult:
@@ -307,6 +316,7 @@ def _disconnect(timeout_s: float = 5.0) -> FlushResult:
     result = recorder.shutdown(timeout_s)
     _state.recorder = None
     PIPE.publish = _connect_and_publish
+    PIPE.prepare = _connect_first
     PIPE.renew_identity(new_id(8))
     return result
 

@@ -38,6 +38,8 @@ def open_agent(
 ) -> Operation:
     """Begin a run of the agent *name* where the program stands; publish its start if tracing is on."""
     context.note_scope_opened()
+    if SWITCH:
+        PIPE.prepare()
     parent = CURRENT.get()
     if parent is not None and conversation_id not in (None, parent.conversation_id):
         parent = None  # another conversation has a root of its own

@@ -52,13 +52,15 @@ def _undecided() -> None:
 class Pipe:
     """Connect capture to whatever records; ``runtime`` and ``testing`` set its fields."""
 
-    __slots__ = ("decide", "epoch", "limit_bytes", "publish", "span_numbers", "span_prefix")
+    __slots__ = ("decide", "epoch", "limit_bytes", "prepare", "publish", "span_numbers", "span_prefix")
 
     def __init__(self) -> None:
         self.publish: Callable[[bytes], Any] = _discard
         """Takes one frame body; returns once the event is safe from a kill."""
         self.decide: Callable[[], None] = _undecided
         """Called as an outermost scope opens, to read settings that came late."""
+        self.prepare: Callable[[], None] = _undecided
+        """Called before a run begins, so that its time does not count the recorder's own start."""
         self.limit_bytes = 262_144
         """How long one payload may be when it leaves the caller's thread."""
         self.epoch = 0
@@ -283,6 +285,7 @@ def enclosing_agent(announce: Callable[[Operation], None]) -> Operation:
 
 
 def _main_agent(conversation_id: str, parent: Operation | None) -> Operation:
+    PIPE.prepare()
     agent = Agent(conversation_id, agent_id_for("main"), "main", None)
     return Operation("agent", "main", conversation_id, agent, parent)
 
