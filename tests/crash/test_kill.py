@@ -54,7 +54,9 @@ with agent_scope("root"):
 """
 
 
-def _run_and_kill(database: Path, how_many: int, log: Path, number: signal.Signals = signal.SIGKILL) -> list[str]:
+def _run_and_kill(
+    database: Path, how_many: int, log: Path, number: signal.Signals = signal.SIGKILL
+) -> list[str]:
     """Kill the child after *how_many* acknowledgements; give all that it wrote."""
     read_end, write_end = os.pipe()
     child = subprocess.Popen(
@@ -106,7 +108,8 @@ class TestKill:
         assert not missing, f"killed at {moment}: lost {sorted(missing)[:5]}"
         ended = query(
             database,
-            "SELECT kind, agent_name FROM trajectory_events WHERE status = 'interrupted' AND agent_name = 'root'",
+            "SELECT kind, agent_name FROM trajectory_events"
+            " WHERE status = 'interrupted' AND agent_name = 'root'",
         )
         assert sorted(ended) == [("agent_end", "root"), ("model_turn", "root"), ("tool_result", "root")]
         assert query(database, "SELECT status FROM agent_sessions") == [("interrupted",)]
@@ -137,4 +140,6 @@ class TestKill:
         )
         assert done.returncode == 7
         open_store(tmp_path / "t.db")
-        assert query(tmp_path / "t.db", "SELECT count(*) FROM trajectory_events WHERE kind = 'note'") == [(1,)]
+        assert query(tmp_path / "t.db", "SELECT count(*) FROM trajectory_events WHERE kind = 'note'") == [
+            (1,)
+        ]

@@ -61,9 +61,17 @@ class TestHostileArguments:
         result = agenttrace.flush()
         assert made[0] >= EXAMPLES and result.pending == result.dropped == 0
         counts = dict(
-            query(tmp_path / "t.db", "SELECT kind || ' ' || coalesce(status, ''), count(*) FROM trajectory_events GROUP BY 1")
+            query(
+                tmp_path / "t.db",
+                "SELECT kind || ' ' || coalesce(status, ''), count(*) FROM trajectory_events GROUP BY 1",
+            )
         )
         assert counts["tool_call "] == 2 * made[0]
         assert counts["tool_result ok"] == counts["tool_result error"] == counts["error "] == made[0]
-        assert query(tmp_path / "t.db", "SELECT max(length(CAST(payload AS BLOB))) FROM trajectory_events")[0][0] <= 4096
-        assert query(tmp_path / "t.db", "SELECT count(*) FROM trajectory_events WHERE NOT json_valid(payload)") == [(0,)]
+        assert (
+            query(tmp_path / "t.db", "SELECT max(length(CAST(payload AS BLOB))) FROM trajectory_events")[0][0]
+            <= 4096
+        )
+        assert query(
+            tmp_path / "t.db", "SELECT count(*) FROM trajectory_events WHERE NOT json_valid(payload)"
+        ) == [(0,)]

@@ -104,7 +104,9 @@ class TestSecretsOnDisk:
             assert leaks_in(tmp_path) == []
         agenttrace.shutdown()
         assert leaks_in(tmp_path) == []
-        assert query(tmp_path / "data" / "t.db", "SELECT count(*) FROM trajectory_events")[0][0] > 10 * len(FORMATS)
+        assert query(tmp_path / "data" / "t.db", "SELECT count(*) FROM trajectory_events")[0][0] > 10 * len(
+            FORMATS
+        )
         assert query(tmp_path / "data" / "t.db", "SELECT count(*) FROM payload_blobs")[0][0] > 0
 
     @pytest.mark.crash

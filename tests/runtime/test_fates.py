@@ -88,14 +88,17 @@ class TestFates:
         """Three nested operations are one failure; a gathered failure that is dropped is swallowed."""
         done = run_python(PROGRAM, tmp_path / "t.db")
         assert done.returncode == 0, done.stderr
-        rows = query(tmp_path / "t.db", "SELECT error_type, message, fate, tool_name FROM failures ORDER BY id")
+        rows = query(
+            tmp_path / "t.db", "SELECT error_type, message, fate, tool_name FROM failures ORDER BY id"
+        )
         assert rows == EXPECTED
 
     def test_error_rows(self, tmp_path: Path) -> None:
         """One error row per failure, and every operation that it left closes with its id."""
         run_python(PROGRAM, tmp_path / "t.db")
         assert query(
-            tmp_path / "t.db", "SELECT count(*), count(DISTINCT error_id) FROM trajectory_events WHERE kind='error'"
+            tmp_path / "t.db",
+            "SELECT count(*), count(DISTINCT error_id) FROM trajectory_events WHERE kind='error'",
         ) == [(8, 8)]
         nested = query(
             tmp_path / "t.db",

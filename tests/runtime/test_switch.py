@@ -18,7 +18,8 @@ from tests.reading import ROOT, query, run_python
 PROGRAM = (ROOT / "examples" / "my_agent.py").read_text()
 
 AUDITED = """
-import sys, threading, wrapt, orjson, logging, asyncio, concurrent.futures.thread, urllib.parse, hashlib, tomllib
+import sys, threading, wrapt, orjson, logging, asyncio
+import concurrent.futures.thread, urllib.parse, hashlib, tomllib
 seen = []
 watching = False
 def hook(event, arguments):
@@ -26,7 +27,8 @@ def hook(event, arguments):
         return
     if event in ("mmap.__new__", "_thread.start_new_thread", "sqlite3.connect", "os.mkdir", "os.rename"):
         seen.append((event, str(arguments)))
-    if event == "open" and not str(arguments[0]).endswith((".py", ".pyc")) and "__pycache__" not in str(arguments[0]):
+    path = str(arguments[0]) if arguments else ""
+    if event == "open" and not path.endswith((".py", ".pyc")) and "__pycache__" not in path:
         seen.append((event, str(arguments[:2])))
 sys.addaudithook(hook)
 code = compile(open(sys.argv[1]).read(), sys.argv[1], "exec")
@@ -214,8 +216,12 @@ class TestSettings:
         agenttrace.configure(database=f"sqlite:///{tmp_path / 'two.db'}")
         agenttrace.record("note", {"text": "y"})
         agenttrace.flush()
-        assert query(tmp_path / "one.db", "SELECT count(*) FROM trajectory_events WHERE kind='note'") == [(2,)]
-        assert query(tmp_path / "two.db", "SELECT count(*) FROM trajectory_events WHERE kind='note'") == [(1,)]
+        assert query(tmp_path / "one.db", "SELECT count(*) FROM trajectory_events WHERE kind='note'") == [
+            (2,)
+        ]
+        assert query(tmp_path / "two.db", "SELECT count(*) FROM trajectory_events WHERE kind='note'") == [
+            (1,)
+        ]
 
 
 class TestProcessRow:

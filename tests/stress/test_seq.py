@@ -31,7 +31,8 @@ def _gaps(database: Path) -> list[tuple[str, int, int, int]]:
         row
         for row in query(
             database,
-            "SELECT agent_id, count(*), min(seq), max(seq) FROM trajectory_events GROUP BY conversation_id, agent_id",
+            "SELECT agent_id, count(*), min(seq), max(seq) FROM trajectory_events"
+            " GROUP BY conversation_id, agent_id",
         )
         if (row[2], row[3]) != (0, row[1] - 1)
     ]
