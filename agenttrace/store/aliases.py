@@ -179,7 +179,7 @@ class StoreAliases:
 
     def get_retention_days(self: _Store) -> int:
         """Read how many days events are kept."""
-        return int(float(self.settings.get(RETENTION_DAYS, str(DEFAULT_RETENTION_DAYS))))
+        return int(parse_retention_days(self.settings.get(RETENTION_DAYS, DEFAULT_RETENTION_DAYS)))
 
     def set_retention_days(self: _Store, days: int) -> None:
         """

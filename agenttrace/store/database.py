@@ -8,6 +8,7 @@ from ``application_id`` and ``user_version``, through SQLite.
 from __future__ import annotations
 
 import os
+import time
 
 from agenttrace.errors import StoreCorrupt, StoreMissing, StoreUnavailable
 from agenttrace.store import migrate
@@ -20,7 +21,7 @@ from agenttrace.store.connection import (
     too_new,
     translated,
 )
-from agenttrace.store.lockfile import hold_lock
+from agenttrace.store.lockfile import POLL_S, hold_lock, lock_path
 from agenttrace.store.target import (
     Target,
     create_private_file,
@@ -30,6 +31,8 @@ from agenttrace.store.target import (
 )
 
 __all__ = ["SCHEMA_VERSION", "StoreDatabase", "open_database"]
+
+_MIGRATION_POLLS = 10
 
 
 def open_database(
@@ -74,6 +77,8 @@ def open_database(
         database = connect(where, "rw", busy_timeout_ms)
     try:
         found = _check_schema(database)
+        if readonly and found < SCHEMA_VERSION:
+            found = _await_migration(database, found)
         if found < SCHEMA_VERSION and upgrade:
             if readonly and found == 0:
                 raise StoreMissing(f"{where.name}: is empty; nothing was recorded there yet.")
@@ -104,6 +109,18 @@ def _connect_readonly(where: Target, busy_timeout_ms: int) -> StoreDatabase:
         if type(exc) is not StoreUnavailable or os.path.exists(os.path.realpath(where.path) + "-wal"):
             raise
     return connect(where, "immutable", busy_timeout_ms)
+
+
+def _await_migration(database: StoreDatabase, found: int) -> int:
+    """Give another process, which may be making the database just now, a moment; gives the schema then."""
+    if not os.path.exists(lock_path(database.target)):
+        return found
+    for _ in range(_MIGRATION_POLLS):
+        if found == SCHEMA_VERSION:
+            break
+        time.sleep(POLL_S)
+        found = _check_schema(database)
+    return found
 
 
 def _check_schema(database: StoreDatabase) -> int:

@@ -36,6 +36,8 @@ Result = TypeVar("Result")
 _BATCH_ROWS = 1000
 _WAIT_S = 10.0
 _POLL_S = 0.02
+_READER_WAIT_MS = 5_000
+"""Readers wait for no writer in WAL; beside a rollback journal they do."""
 
 
 def _dump(payload: Any) -> bytes:
@@ -77,17 +79,16 @@ class TraceStore(StoreReader, StoreAliases):
 
     def __init__(self, database: str | os.PathLike[str] | EventSink | None = None) -> None:
         if database is None:
-            from agenttrace.config import (
-                default_database,
-            )  # late: config reads the environment and pyproject.toml
+            from agenttrace.config import default_database  # late: it reads environment and pyproject.toml
 
             database = default_database()
         self._sink: EventSink = database if isinstance(database, EventSink) else EventSink(database)
         self._shares = isinstance(database, EventSink)
         self._reader: StoreDatabase | None = None
         self._ids = itertools.count(1)
+        self._pid = os.getpid()
         self._process_id = new_id()
-        self.settings = StoreSettings(self.open_reader, lambda: self._sink.database)
+        self.settings = StoreSettings(self.open_reader, self._change)
         """Settings that belong to the database: a mapping of text to text."""
 
     def __repr__(self) -> str:
@@ -125,12 +126,11 @@ class TraceStore(StoreReader, StoreAliases):
         if self.target.is_memory:
             return self._sink.database
         reader = self._reader
-        if reader is not None and not reader.is_closed() and reader.is_current():
-            return reader
-        if reader is not None:
-            reader.close()
-        self._reader = open_database(self.target.path, readonly=True)
-        return self._reader
+        if reader is None or reader.is_closed() or not reader.is_current():
+            # One that another thread still reads from closes when that thread lets it go.
+            reader = open_database(self.target.path, readonly=True, busy_timeout_ms=_READER_WAIT_MS)
+            self._reader = reader
+        return reader
 
     def record(
         self, kind: str, payload: Any = None, *, conversation_id: str, agent_id: str, **columns: Any
@@ -241,8 +241,13 @@ class TraceStore(StoreReader, StoreAliases):
         else:
             value = fields.get("payload")
             payload = b"{}" if value is None else prepare_payload(value)
-        event_id = fields.get("event_id") or f"{self._process_id}-{next(self._ids):x}"
+        event_id = fields.get("event_id") or self._next_event_id()
         return Record([*header, extra or None], payload, event_id)
+
+    def _next_event_id(self) -> str:
+        if self._pid != os.getpid():  # a forked child counts for itself
+            self._pid, self._process_id = os.getpid(), new_id()
+        return f"{self._process_id}-{next(self._ids):x}"
 
     def _write(self, records: list[Record]) -> int:
         written = self._patiently(lambda: self._sink.write(records))
@@ -252,6 +257,15 @@ class TraceStore(StoreReader, StoreAliases):
                 f"{self.target.name}: {sum(written.failed.values())} events were not stored ({reasons})."
             )
         return written.events
+
+    def _change(self, work: Callable[[StoreDatabase], Result]) -> Result:
+        """Do *work* in a write transaction, as soon as there can be one."""
+
+        def attempt() -> Result:
+            with self._sink.database.writing() as database:
+                return work(database)
+
+        return self._patiently(attempt)
 
     def _patiently(self, work: Callable[[], Result]) -> Result:
         """Try again while another process holds the lock, 10 s at most."""

@@ -20,10 +20,15 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["POLL_S", "WAIT_S", "hold_lock"]
+__all__ = ["POLL_S", "WAIT_S", "hold_lock", "lock_path"]
 
 WAIT_S = 30.0
 POLL_S = 0.01
+
+
+def lock_path(target: Target) -> str:
+    """Name the lock file of *target*."""
+    return os.path.realpath(target.path) + ".lock"
 
 
 @contextlib.contextmanager
@@ -38,7 +43,7 @@ def hold_lock(target: Target) -> Iterator[None]:
     if target.is_memory or fcntl is None:
         yield
         return
-    path = os.path.realpath(target.path) + ".lock"
+    path = lock_path(target)
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as exc:

@@ -20,12 +20,14 @@ class StoreSettings(MutableMapping[str, str]):
 
     Args:
         reader: Gives a database to read from.
-        writer: Gives a database to write to.
+        change: Does work in a write transaction, and gives what it gives.
     """
 
-    def __init__(self, reader: Callable[[], StoreDatabase], writer: Callable[[], StoreDatabase]) -> None:
+    def __init__(
+        self, reader: Callable[[], StoreDatabase], change: Callable[[Callable[[StoreDatabase], int]], int]
+    ) -> None:
         self._reader = reader
-        self._writer = writer
+        self._change = change
 
     def __getitem__(self, key: str) -> str:
         database = self._reader()
@@ -36,17 +38,16 @@ class StoreSettings(MutableMapping[str, str]):
         return str(found[0])
 
     def __setitem__(self, key: str, value: object) -> None:
-        with self._writer().writing() as database:
-            database.execute(
-                "INSERT INTO trace_settings (key, value) VALUES (?, ?)"
-                " ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-                (key, str(value)),
-            )
+        sql = (
+            "INSERT INTO trace_settings (key, value) VALUES (?, ?)"
+            " ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+        )
+        self._change(lambda database: database.execute(sql, (key, str(value))).rowcount)
 
     def __delitem__(self, key: str) -> None:
-        with self._writer().writing() as database:
-            if database.execute("DELETE FROM trace_settings WHERE key = ?", (key,)).rowcount == 0:
-                raise KeyError(key)
+        sql = "DELETE FROM trace_settings WHERE key = ?"
+        if self._change(lambda database: database.execute(sql, (key,)).rowcount) == 0:
+            raise KeyError(key)
 
     def __iter__(self) -> Iterator[str]:
         database = self._reader()

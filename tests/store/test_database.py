@@ -355,6 +355,14 @@ class TestReadingOnly:
             scene.store(sink)
             assert len(store.events("c2")) == 1
 
+    def test_gives_a_migration_a_moment(self, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A reader that comes while another process makes the database waits for it."""
+        database = open_database(path)
+        migrate.down(database)
+        monkeypatch.setattr("agenttrace.store.database.time.sleep", lambda s: migrate.up(database))
+        open_database(path, readonly=True).close()
+        database.close()
+
     def test_follows_a_file_that_is_replaced(self, path: str) -> None:
         """A store asks the file that stands there now."""
         make_recorded(path)
