@@ -15,8 +15,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 __all__: list[str] = []
+
+# The same examples every time: a test that fails now and then tells nobody anything.
+# To look for new ones: pytest --hypothesis-profile=default.
+settings.register_profile("repeatable", deadline=None, derandomize=True, database=None, print_blob=True)
+settings.load_profile("repeatable")
 
 _SHARED_MEMORY = Path("/dev/shm")
 
