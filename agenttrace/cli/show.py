@@ -161,7 +161,7 @@ def _iter_timeline(
 
 
 def _print_events(
-    viewer: TraceViewer, conversation_id: str, events: Iterator[Event], full: bool = False
+    viewer: TraceViewer, conversation_id: str, events: Iterator[Event], full: bool = False, live: bool = False
 ) -> None:
     console, glyphs = build_console(), choose_glyphs()
     fates = viewer.fates(conversation_id)
@@ -170,6 +170,8 @@ def _print_events(
         if full:
             lines += render_event(event, whole_payload(event, viewer.blob), payload_only=True)
         print_lines(console, lines)
+        if live:
+            console.file.flush()
 
 
 def _follow(
@@ -184,7 +186,7 @@ def _follow(
         if agent is None or agent in (event.agent_id, event.agent_name)
     )
     try:
-        _print_events(viewer, conversation_id, wanted)
+        _print_events(viewer, conversation_id, wanted, live=True)
     except KeyboardInterrupt:
         ctx.exit(130)
     conversation = viewer.conversation(conversation_id)

@@ -61,6 +61,7 @@ def describe_payload(kind: str, payload: dict[str, Any], width: int, glyphs: Gly
     for key in _VALUE_KEYS.get(kind, ()):
         if payload.get(key) is not None:
             return preview(payload[key], width, ellipsis)
+        payload = {name: value for name, value in payload.items() if name != key and value is not False}
     return preview_arguments(payload, width, ellipsis)
 
 
