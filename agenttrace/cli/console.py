@@ -93,12 +93,12 @@ def build_console(file: IO[str] | None = None, *, record: bool = False, width: i
 
 
 def to_text(line: Line) -> Text:
-    """Turn a line into rich text; spans are data, never markup."""
+    """Turn a line into rich text; spans are data, never markup, and sanitised once more."""
     from rich.text import Text
 
     text = Text(no_wrap=True, overflow="ignore", end="")
     for span in line:
-        text.append(span.text.replace("\x1b", ""), _TERMINAL_STYLES.get(span.style, ""))
+        text.append(sanitize_block(span.text), _TERMINAL_STYLES.get(span.style, ""))
     return text
 
 
@@ -106,7 +106,7 @@ def print_lines(console: Console, lines: Iterable[Line]) -> None:
     """Print each line as it comes, uncropped."""
     if console.color_system is None and not console.record:
         for line in lines:  # ten times as fast as rich, for the pipe that gets 100,000 lines
-            console.file.write("".join(span.text for span in line) + "\n")
+            console.file.write(sanitize_block("".join(span.text for span in line)) + "\n")
         return
     for line in lines:
         console.print(to_text(line), soft_wrap=True)

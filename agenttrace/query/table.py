@@ -44,6 +44,7 @@ def render_table(
         width: Terminal cells; 0 lets every column be as wide as its cells.
         glyphs: ``lines.UNICODE`` or ``lines.ASCII``.
     """
+    columns = [column._replace(title=sanitize(column.title)) for column in columns]
     cells = [[_clean(cell, column) for cell, column in zip(row, columns, strict=True)] for row in rows]
     widths = [
         max([cell_width(column.title), *(cell_width(row[at].text) for row in cells)])
