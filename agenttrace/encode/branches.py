@@ -15,19 +15,18 @@ from enum import Enum
 from gc import get_referents
 from itertools import islice
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import orjson
 
 from agenttrace.encode.inspection import class_attribute, is_a, is_record, iter_state, mro_of, type_name
 from agenttrace.encode.leaves import LEAVES, render_text, unencodable
+from agenttrace.encode.limits import Walk
 from agenttrace.encode.marks import Mark, build_mark, safe_head
 
 __all__ = [
     "FIRST_BRANCHES",
     "Branch",
-    "Limits",
-    "Walk",
     "branch_object",
     "find_branch",
     "find_foreign_branch",
@@ -38,45 +37,6 @@ _HEAD_CHARACTERS = 1024
 _HEAD_TEXT_CHARACTERS = 80
 _ARRAY_ITEMS = 1000
 _END: Any = object()
-
-
-class Limits(NamedTuple):
-    """How far ``normalize`` walks."""
-
-    depth: int = 100
-    """Containers within containers; orjson itself stops at 254."""
-    items: int = 100_000
-    """Entries of one container."""
-    string_bytes: int = 1 << 20
-    """Characters of one text, and estimated bytes of one container once it has 512 entries."""
-    total_bytes: int = 4 << 20
-    """Estimated JSON bytes of the whole; a text counts as 64 at most."""
-    text_bytes: int = 16 << 20
-    """Characters of all texts together; when they are used up, each text keeps its first 64."""
-    time_ms: float = 250.0
-    """Longest walk; a single call into a user's mapping or ``__str__`` cannot be interrupted."""
-
-
-class Walk(Protocol):
-    """What a branch may ask of the walk it is part of."""
-
-    limits: Limits
-    left_bytes: int
-
-    def walk(self, value: Any) -> Any:
-        """Give the JSON value for *value*."""
-
-    def sequence(self, items: Iterable[Any], total: int) -> list[Any]:
-        """Walk *items* of *total* into a list."""
-
-    def mapping(self, pairs: Iterable[tuple[Any, Any]], total: int) -> dict[str, Any]:
-        """Walk *pairs* of *total* into an object."""
-
-    def check_time(self) -> None:
-        """End the walk when its time is over."""
-
-    def text_limit(self) -> int:
-        """Give how many characters of one text still fit."""
 
 
 Branch = Callable[[Walk, Any], Any]

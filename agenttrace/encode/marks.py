@@ -19,7 +19,9 @@ RUN_CHARACTERS = string.ascii_letters + string.digits + "_+/=.-"
 """What keys and tokens are written in; a run of these that touches a cut goes with it."""
 
 _OWN_KEY = re.compile(r"\$+" + re.escape(MARK[1:]))
-_URL_TAIL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(?:\\*/){2}[^\s/?#\"'<>]*\Z")
+_URL_TAIL = re.compile(
+    r"[A-Za-z][A-Za-z0-9+.-]*:(?:\\*/){2}(?:[^\s/?#\"'<>]*|[^\s/?#@\"'<>]*:(?!\d{1,5}/)[^\s@\"'<>]*)\Z"
+)
 _URL_LOOK_BACK = 512
 _PEM_BEGIN = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY")
 _PEM_END = "PRIVATE KEY"

@@ -18,13 +18,13 @@ import orjson
 from agenttrace.encode.branches import (
     FIRST_BRANCHES,
     Branch,
-    Limits,
     branch_object,
     find_branch,
     find_foreign_branch,
 )
 from agenttrace.encode.inspection import mro_of, type_name
 from agenttrace.encode.leaves import Leaf, find_leaf, unencodable
+from agenttrace.encode.limits import Limits
 from agenttrace.encode.marks import Mark, build_mark, escape_key, safe_head
 from agenttrace.encode.plain import encode_plain
 

@@ -50,7 +50,7 @@ _QUOTE = re.compile(r"[bBrRuUfF]{0,2}(?P<slashes>\\*)(?P<quote>\"\"\"|'''|[\"'`]
 _BARE = re.compile(r"(?:[^\s\"'`;&<>\\]|\\(?![nrtbfu\"'\\/]))+")
 _BARE_LINE = re.compile(r"(?:[^\s\"'`\\]|\\(?![nrtbfu\"'\\/]))+")
 _AFTER_BARE = ",.)}]:!?"
-_XML_VALUE = re.compile(r"(?P<value>[^<>]{1,4096})</")
+_XML_VALUE = re.compile(r"(?P<value>[^<>]{1,4096})(?:<|\Z)")
 _LINE_END = re.compile(r"[\r\n]|\\+[rn]|\Z")
 _PASSWORDS = frozenset({"password", "passwd", "passphrase", "passcode", "pwd"})
 """Names behind which a random-looking word is taken even without a sign: ``user bob password x7Kq2p``."""
@@ -120,7 +120,7 @@ def _find_value(text: str, start: int, end: int, name: str, *, own: bool) -> Spa
     at = tail.end()
     if tail["xml"]:
         xml = _XML_VALUE.match(text, at)
-        return None if xml is None or is_placeholder(xml["value"]) else (at, xml.end() - 2, name)
+        return None if xml is None or is_placeholder(xml["value"]) else (*xml.span("value"), name)
     if name in _HEADERS and tail["sep"]:
         return _find_header(text, start, tail.end("value"), name)
     quote = _QUOTE.match(text, at)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 
 from agenttrace.encode.redact_rules import (
-    KEY_COMPANIONS,
+    COMPANIONS,
     NEUTRAL_AFTER,
     NEUTRAL_BEFORE_TOKEN,
     TELLING_ENDINGS,
@@ -23,6 +23,10 @@ from agenttrace.encode.redact_rules import (
 __all__ = ["Names", "build_words", "fold_name", "split_words"]
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W\d_A-Za-z]+")
+_SEPARATOR = r"[_.:/ \-]"
+_GAP = _SEPARATOR + "{0,2}"
+"""What may stand between the words of one name: ``api_key``, ``Api Key``, ``Api__Key``."""
+_is_gap = re.compile(_GAP).fullmatch
 _MAX_NAME_CHARACTERS = 128
 _MAX_PHRASE_WORDS = 4
 _MAX_KNOWN = 4096
@@ -67,11 +71,12 @@ class Names:
 
     def _find(self, name: str) -> str:
         words = split_words(name)
-        for phrase, _, _ in _iter_phrases(words):
+        phrases = _iter_phrases(name)
+        for phrase, _, _ in phrases:
             if phrase in self.own:
                 return phrase
         weak = ""
-        for phrase, start, end in _iter_phrases(words):
+        for phrase, start, end in phrases:
             if phrase not in self.default and not phrase.endswith(self.endings or ("\0",)):
                 continue
             if any(word in NEUTRAL_AFTER for word in words[end : end + 2]):
@@ -84,12 +89,18 @@ class Names:
         return weak
 
 
-def _iter_phrases(words: list[str]) -> list[tuple[str, int, int]]:
-    return [
-        ("".join(words[start:end]), start, end)
-        for start in range(len(words))
-        for end in range(start + 1, min(start + _MAX_PHRASE_WORDS, len(words)) + 1)
-    ]
+def _iter_phrases(name: str) -> list[tuple[str, int, int]]:
+    """Give each row of up to 4 words that belong together, joined, with where it begins and ends."""
+    words = list(_WORD.finditer(name))
+    phrases: list[tuple[str, int, int]] = []
+    for start in range(len(words)):
+        phrase = ""
+        for end in range(start, min(start + _MAX_PHRASE_WORDS, len(words))):
+            if end > start and not _is_gap(name, words[end - 1].end(), words[end].start()):
+                break
+            phrase += words[end].group().lower()
+            phrases.append((phrase, start, end + 1))
+    return phrases
 
 
 def build_words(names: Names) -> list[tuple[str, re.Pattern[str]]]:
@@ -99,8 +110,12 @@ def build_words(names: Names) -> list[tuple[str, re.Pattern[str]]]:
     Returns:
         Pairs of a letter without which there can be no match, and the pattern.
     """
-    companions = _companions_behind("key")
-    words = [(letter, re.compile(word.replace("{key}", companions))) for letter, word in WORDS]
+    parts = {"{gap}": _GAP} | {f"{{{word}}}": _companions_behind(word) for word in COMPANIONS}
+    words: list[tuple[str, re.Pattern[str]]] = []
+    for letter, source in WORDS:
+        for part, pattern in parts.items():
+            source = source.replace(part, pattern)
+        words.append((letter, re.compile(source)))
     own = [_own_word(name) for name in sorted(names.own)]
     return own + (words if names.default else [])
 
@@ -108,16 +123,16 @@ def build_words(names: Names) -> list[tuple[str, re.Pattern[str]]]:
 def _own_word(name: str) -> tuple[str, re.Pattern[str]]:
     if not name.isascii():  # it has no lower case in bytes: look at every letter beyond ASCII
         return "", re.compile(r"[^\x00-\x7f?]|[?]")
-    return name[0], re.compile(r"[_\W]{0,2}".join(map(re.escape, name)))
+    return name[0], re.compile(_GAP.join(map(re.escape, name)))
 
 
 def _companions_behind(word: str) -> str:
     """Give look-behinds, one for each length: ``api`` + ``_`` + ``key`` or ``apikey``."""
     by_length: dict[int, list[str]] = {}
-    for companion in KEY_COMPANIONS:
+    for companion in COMPANIONS[word]:
         by_length.setdefault(len(companion), []).append(companion)
     return "|".join(
         f"(?<=(?:{'|'.join(companions)}){separator}{word})"
         for companions in by_length.values()
-        for separator in ("", r"[_\-. ]")
+        for separator in ("", _SEPARATOR, 2 * _SEPARATOR)
     )

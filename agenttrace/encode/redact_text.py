@@ -18,6 +18,7 @@ from agenttrace.encode.redact_rules import PATTERNS
 
 __all__ = ["CustomPattern", "TextRedactor", "replace_spans"]
 
+_TAKEN = "[redacted:"
 _MIN_FORMAT_CHARACTERS = 16
 _WINDOW_CHARACTERS = 8_192
 _OVERLAP_CHARACTERS = 1_024
@@ -53,7 +54,8 @@ class TextRedactor:
             for rule, literal, pattern in _patterns:
                 if literal in lowered:
                     for match in pattern.finditer(text):
-                        yield *match.span("secret"), rule
+                        if not match["secret"].startswith(_TAKEN):
+                            yield *match.span("secret"), rule
         for rule, custom in self.custom:
             yield from _iter_windows(text, rule, custom)
 

@@ -20,6 +20,7 @@ __all__ = ["redact_value"]
 _NAME_FIELDS = ("name", "key", "header", "field", "Name", "Key")
 _VALUE_FIELDS = ("value", "Value", "val", "content")
 _HEADER_NAMES = frozenset({"authorization", "cookie", "cookies", "setcookie"})
+_NAME = re.compile(r"[A-Za-z][\w-]*")
 _PLAIN_WORD = re.compile(r"[A-Za-z_-]*")
 _PEM_BEGIN, _PEM_END, _PEM_WORDS = "-----BEGIN ", "-----END ", "PRIVATE KEY"
 
@@ -108,11 +109,7 @@ def _redact_list(value: list[Any], text: TextRedactor) -> list[Any]:
     option = header = ""
     in_key = False
     if len(value) == 2 and all(type(item) is str for item in value):
-        name = text.names.match(value[0])
-        if name and (
-            looks_random(value[1]) or (name in _HEADER_NAMES and not _PLAIN_WORD.fullmatch(value[1]))
-        ):
-            header = name
+        header = _name_of_pair(value[0], value[1], text)
     for index, item in enumerate(value):
         if type(item) is not str:
             result.append(redact_value(item, text))
@@ -131,6 +128,15 @@ def _redact_list(value: list[Any], text: TextRedactor) -> list[Any]:
             in_key = _PEM_BEGIN in item and _PEM_WORDS in item and _PEM_END not in item
             option = text.names.match(item) if _OPTION.fullmatch(item) else ""
     return result if any(new is not old for new, old in zip(result, value, strict=True)) else value
+
+
+def _name_of_pair(name: str, value: str, text: TextRedactor) -> str:
+    """Give what ``["Authorization", "Basic ..."]`` names; "" for two words that are no name and value."""
+    found = text.names.match(name) if _NAME.fullmatch(name) else ""
+    if not found or text.names.match(value):
+        return ""
+    is_value = looks_random(value) or (found in _HEADER_NAMES and not _PLAIN_WORD.fullmatch(value))
+    return found if is_value else ""
 
 
 def _hide(value: Any, rule: str, own: bool) -> Any:
