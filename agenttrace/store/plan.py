@@ -151,12 +151,14 @@ def _add_event(
     seq = extra.get("seq")
     if seq is None:
         seq = tally.next_seq
-        if kind == "agent_start" and seq > 0 and '"resumed":true' not in payload:
+        if kind == "agent_start" and seq > 0 and payload[:1] == "{" and '"resumed":true' not in payload:
             payload = '{"resumed":true' + ("}" if payload == "{}" else "," + payload[1:])
     elif type(seq) is not int or seq < 0:
         raise ValueError("seq")
     if kind == "agent_start":
         tally.start_run(seq, ts_ms)
+    elif kind == "error":
+        json.loads(payload)  # rubbish here would break every question about failures
     turn = extra.get("turn")
     if turn is None and "turn_in_run" in extra:
         turn = tally.turn_base + extra["turn_in_run"]

@@ -100,6 +100,12 @@ class TestTurn:
         starts = [event.payload for event in store.events("c1") if event.kind == "agent_start"]
         assert starts == [{"input": None}, {"resumed": True, "input": None}]
 
+    def test_leaves_a_payload_that_is_no_object_alone(self, sink: EventSink, store: TraceStore) -> None:
+        """There is no place in it for the mark."""
+        start = {"conversation_id": "c1", "agent_id": "a1"}
+        sink.write([build_record("agent_start", START_NS + n, b"[1]", f"p-{n}", **start) for n in range(2)])
+        assert [event.payload for event in store.events("c1")] == [[1], [1]]
+
     def test_marks_an_empty_payload_too(self, sink: EventSink, store: TraceStore) -> None:
         """``{}`` becomes an object with that one key, and one that has it stays as it is."""
         start = {"conversation_id": "c1", "agent_id": "a1"}
@@ -174,6 +180,9 @@ class TestBadRecord:
         "a lone surrogate in the conversation": note(50, "\ud800"),
         "a payload that is no UTF-8": build_record(
             "note", START_NS, b"\xff{}", "p-1", conversation_id="c1", agent_id="a1"
+        ),
+        "an error that is no JSON": build_record(
+            "error", START_NS, b'{"error":', "p-1", conversation_id="c1", agent_id="a1"
         ),
         "no agent": build_record("note", START_NS, {}, "p-1", conversation_id="c1"),
         "an empty agent": note(50, agent_id=""),

@@ -20,7 +20,7 @@ from typing import Any
 __all__ = ["down", "up"]
 
 _ENDS = "('tool_result', 'agent_end', 'model_turn')"
-_MODEL_INPUTS_READ = 20
+_MODEL_INPUTS_READ = 10
 """How many of an agent's model inputs after the failure are searched for its text."""
 _SHORT_CHARS = 8
 """A message shorter than this must come with its error type to count as told."""
@@ -132,7 +132,7 @@ def _reported() -> str:
         {_told("model_call", "e.catcher")} OR {_told("agent_end", "e.catcher", ended_ok)})"""
 
 
-# LIMIT 1 keeps SQLite from merging the inner SELECTs: it would parse the message anew for every model input.
+# A LIMIT keeps SQLite from merging the inner SELECTs, and so from working out a column anew for every use.
 FAILURE_FACTS = f"""
 CREATE VIEW failure_facts AS
 SELECT
@@ -217,7 +217,7 @@ SELECT
                     WHERE f.error_id = chain.error_id AND +f.conversation_id = e.conversation_id) AS told,
                 (SELECT f.way FROM failure_facts f
                     WHERE f.error_id = chain.error_id AND +f.conversation_id = e.conversation_id) AS way
-            FROM chain
+            FROM chain LIMIT 1000
         ) fact
         WHERE fact.told IS NOT NULL OR fact.way = 'escaped' OR fact.next = '[]'
         ORDER BY CASE WHEN fact.told IS NOT NULL THEN fact.depth WHEN fact.way = 'escaped' THEN 100
