@@ -233,7 +233,7 @@ class ToolTracer:
             error_id = emit_returned_failure(_row_owner(call), call.agent, value, "is_error")
             error_type = "ReturnedFailure"
         if call.kind == "joined":
-            _leave_scope(call, output, failed, error_id)
+            _leave_scope(call, output, failed, error_id, error_type)
             return
         is_error = b"true" if failed else b"false"
         close_call(
@@ -252,7 +252,7 @@ class ToolTracer:
             if status == "error" and call.agent is not None:
                 error_id = record_failure(_row_owner(call), exc, call.agent)
             if call.kind == "joined":
-                _leave_scope(call, None, True, error_id)
+                _leave_scope(call, None, True, error_id, type(exc).__name__)
                 return
             is_error = b"true" if status == "error" else b"false"
             close_call(
@@ -281,9 +281,12 @@ def _row_owner(call: Operation) -> Operation:
     return call.parent if call.kind == "joined" and call.parent is not None else call
 
 
-def _leave_scope(joined: Operation, output: bytes | None, failed: bool, error_id: str | None) -> None:
+def _leave_scope(
+    joined: Operation, output: bytes | None, failed: bool, error_id: str | None, error_type: str | None
+) -> None:
     scope = joined.parent
     if scope is not None:
         scope.joined_output = output
         scope.joined_failed = failed
         scope.error_id = error_id
+        scope.error_type = error_type

@@ -119,6 +119,7 @@ class Operation:
     call_id: str | None = None
     error_id: str | None = None
     """Of a failure that left the traced tool merged into this scope."""
+    error_type: str | None = None
     payload: bytes = b""
     """The arguments as bytes, kept while the call runs to know a repeated call."""
     attempt: int | None = None

@@ -166,7 +166,7 @@ class ToolScope:
     def _close(self, call: Operation, exc: BaseException | None) -> None:
         agent = call.agent
         assert agent is not None, "a call has an agent"
-        status, error_id, error_type = "ok", call.error_id, None
+        status, error_id, error_type = "ok", call.error_id, call.error_type
         output = self._output
         if exc is not None:
             status, error_type = status_of(exc), type(exc).__name__
@@ -181,6 +181,8 @@ class ToolScope:
                     value = None if self._result is _NOT_SET else self._result
                     error_id = emit_returned_failure(call, agent, value, "set_result")
                     error_type = "ReturnedFailure"
+            else:
+                error_id = error_type = None
         payload = object_of(
             is_error=b"true" if status == "error" else b"false",
             output=output,

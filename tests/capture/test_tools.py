@@ -372,7 +372,17 @@ class TestToolScope:
                 call.set_result(f"Error: {exc}")
         (error,), (result,) = published("error"), published("tool_result")
         assert result.status == "error" and result.error_id == error.error_id
-        assert result.payload["output"] == "Error: x"
+        assert (result.payload["output"], result.error_type) == ("Error: x", "ValueError")
+
+    def test_error_declared_fine(self, published: Published) -> None:
+        """A dispatcher that says the result is no error has the last word."""
+        with tool_scope("fail", arguments={"message": "x"}) as call:
+            try:
+                fail("x")
+            except ValueError:
+                call.set_result("a default", is_error=False)
+        (result,) = published("tool_result")
+        assert (result.status, result.error_id, result.error_type) == ("ok", None, None)
 
     def test_children_hang_below_the_scope(self, published: Published) -> None:
         """A call made by the joined tool names the scope's span as its parent."""
