@@ -137,6 +137,9 @@ def _is_elsewhere(used: str, database: str | None) -> bool:
         return True
 
 
+_FATES_LIMIT_COUNT = 1000
+"""With more failures than this their fates (0.1 ms each) are left to ``agenttrace errors``."""
+
 _COUNT = """
 SELECT count(DISTINCT c.id), count(*), sum(a.tool_calls), sum(a.failed_calls), max(c.id)
 FROM agent_rollups a JOIN conversations c ON c.id = a.conversation_id
@@ -153,9 +156,13 @@ def _count(viewer: Any, started_ms: int) -> dict[str, Any] | None:
         conversations, agents, calls, failed, only = reader.rows(_COUNT, [started_ms, 0])[0]
     if not conversations:
         return None
-    swallowed = reader.value(
-        "SELECT count(*) FROM failures WHERE ts_ms >= ? AND fate = 'swallowed'", [started_ms]
+    swallowed = 0
+    errors = reader.value(
+        "SELECT count(*) FROM trajectory_events WHERE kind = 'error' AND ts_ms >= ?", [started_ms]
     )
+    if errors <= _FATES_LIMIT_COUNT:
+        told = "SELECT count(*) FROM failures WHERE ts_ms >= ? AND fate = 'swallowed'"
+        swallowed = reader.value(told, [started_ms])
     command = "list"
     if conversations == 1:
         command = "show last" if viewer.resolve("last").conversation_id == only else f"show {only}"
@@ -163,6 +170,6 @@ def _count(viewer: Any, started_ms: int) -> dict[str, Any] | None:
         "agents": agents,
         "calls": calls or 0,
         "failed": failed or 0,
-        "swallowed": swallowed or 0,
+        "swallowed": swallowed,
         "command": command,
     }

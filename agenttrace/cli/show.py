@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -84,12 +85,14 @@ def command(
 def _show_tree(
     viewer: TraceViewer, conversation_id: str, agent: str | None, turn: int | None, full: bool, as_json: bool
 ) -> None:
-    tree = viewer.tree(conversation_id)
-    if agent is not None or turn is not None:
+    tree: Tree | None = None
+    if as_json or agent is not None or turn is not None:
+        tree = viewer.tree(conversation_id)
+    if tree is not None and (agent is not None or turn is not None):
         tree = tree.branch(lambda node: _is_wanted(node, agent, turn))
         if not tree.nodes:
             note("nothing fits.")
-    if as_json:
+    if as_json and tree is not None:
         conversation = viewer.conversation(conversation_id)
         print_json(
             {
@@ -118,12 +121,11 @@ def print_tree(
     """Print the header and the tree of a conversation."""
     glyphs = choose_glyphs(console.file)
     conversation = viewer.conversation(conversation_id)
-    fates: dict[str, int] = {}
-    for fate in viewer.fates(conversation_id).values():
-        fates[fate] = fates.get(fate, 0) + 1
+    fates = viewer.fates(conversation_id)
     status = viewer.status(conversation)
-    print_lines(console, render_header(conversation, status, fates, width=console.width, glyphs=glyphs))
-    shown = tree if tree is not None else viewer.tree(conversation_id)
+    counts = Counter(fates.values())
+    print_lines(console, render_header(conversation, status, counts, width=console.width, glyphs=glyphs))
+    shown = tree if tree is not None else viewer.tree(conversation_id, fates=fates)
     print_lines(console, render_tree(shown, width=console.width, glyphs=glyphs, full=full))
 
 

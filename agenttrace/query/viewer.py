@@ -8,7 +8,7 @@ cut short without saying so; rows are frozen dataclasses; an unknown id raises
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from agenttrace import clock
@@ -175,16 +175,21 @@ class TraceViewer(ViewerAliases):
         extra, more = event_conditions(agent=agent_id, turn=turn, kinds=kinds)
         return read_events(self.reader, conditions + extra, [*values, *more], limit=limit, cursor=cursor)
 
-    def tree(self, conversation_id: str) -> Tree:
+    def tree(self, conversation_id: str, *, fates: Mapping[str, str] | None = None) -> Tree:
         """
         Put a conversation's agents, calls and turns together.
+
+        Args:
+            conversation_id: Its id.
+            fates: What ``fates`` gave, when it was asked already.
 
         Raises:
             NotFound: There is no such conversation.
         """
         with self.reader.snapshot():
             self.conversation(conversation_id)
-            fates = self.fates(conversation_id)
+            if fates is None:
+                fates = self.fates(conversation_id)
             events = list(
                 iter_events(self.reader, conversation_id, without_payload_of=_PAYLOADS_NO_TREE_NEEDS)
             )
