@@ -11,19 +11,24 @@ and costs only itself.
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from agenttrace import clock
-from agenttrace.errors import RingTaken
 from agenttrace.events import ProcessInfo
 from agenttrace.store import finish as closing
 from agenttrace.store import insert
 from agenttrace.store.connection import BUSY_TIMEOUT_MS, SchemaTooOld, StoreDatabase
 from agenttrace.store.database import open_database
+from agenttrace.store.ledger import (
+    Finish,
+    ProcessCounters,
+    RingPosition,
+    end_process,
+    move_ring,
+    put_process,
+)
 from agenttrace.store.plan import Plan, Record, agents_of, build_plan
 from agenttrace.store.target import Target, resolve_target
 
@@ -48,15 +53,6 @@ _ROW_ERRORS = (
 """What is wrong with one row; everything else is wrong with the database."""
 
 
-class RingPosition(NamedTuple):
-    """How far a batch moves one ring."""
-
-    ring_id: str
-    process_id: str
-    old: int
-    new: int
-
-
 class Written(NamedTuple):
     """What became of a batch."""
 
@@ -68,26 +64,6 @@ class Written(NamedTuple):
     """Events that this sink had stored in a file that was deleted or replaced since."""
     closed: int = 0
     """Open operations that ``finish`` has closed as interrupted."""
-
-
-class ProcessCounters(NamedTuple):
-    """Losses of one process so far, by reason; totals, not differences."""
-
-    dropped: dict[str, int]
-    failed: dict[str, int]
-
-
-class Finish(NamedTuple):
-    """That a process has ended, and what is to be closed for it."""
-
-    process_id: str
-    at_ns: int = 0
-    """Its last known time; 0: the time of the last event that is known of it."""
-    close_open: bool = True
-    """Close every operation that it left open, innermost first, as ``interrupted``."""
-    exit: str | None = None
-    """How it ended: ``ok``, ``died``, ``exception: …``, …; None leaves the process as it is."""
-    ring_closed: bool = True
 
 
 class EventSink:
@@ -151,7 +127,7 @@ class EventSink:
     def touch(self, process: ProcessInfo, counters: ProcessCounters | None = None) -> None:
         """Write that *process* lives (``last_seen_ms``)."""
         with self.database.writing() as database:
-            _put_process(database.connection, process, counters, {})
+            put_process(database.connection, process, counters, {})
 
     def write(
         self,
@@ -193,15 +169,15 @@ class EventSink:
         with self.database.writing() as database:
             connection = database.connection
             if ring is not None:
-                _move_ring(connection, ring, relaxed=self._was_replaced)
+                move_ring(connection, ring, relaxed=self._was_replaced)
             plan = store(connection, records)
             if finish is not None and finish.close_open:
                 ends = closing.build_ends(connection, finish.process_id, finish.at_ns)
                 closed = len(store(connection, ends).rows)
             if process is not None:
-                _put_process(connection, process, counters, plan.failed)
+                put_process(connection, process, counters, plan.failed)
             if finish is not None:
-                _end_process(connection, finish, ring)
+                end_process(connection, finish, ring)
         written = Written(len(plan.rows), plan.failed, self._lost, closed)
         self._stored += written.events + closed
         self._lost, self._was_replaced = 0, False
@@ -279,48 +255,3 @@ def _find_bad(connection: sqlite3.Connection, plan: Plan) -> dict[int, Exception
                 pending += [(middle, end), (start, middle)]
         connection.execute("RELEASE half")
     return bad
-
-
-def _move_ring(connection: sqlite3.Connection, ring: RingPosition, *, relaxed: bool) -> None:
-    """Set the ring's position if nobody else has; *relaxed* in a file that was put back from a copy."""
-    compare = "position <= ?" if relaxed else "position = ?"
-    moved = connection.execute(
-        f"UPDATE rings SET position = ? WHERE ring_id = ? AND {compare}", (ring.new, ring.ring_id, ring.old)
-    )
-    if moved.rowcount == 1:
-        return
-    if connection.execute("SELECT 1 FROM rings WHERE ring_id = ?", (ring.ring_id,)).fetchone():
-        raise RingTaken(f"ring {ring.ring_id}: another process has drained it beyond {ring.old}.")
-    connection.execute(
-        "INSERT INTO rings (ring_id, process_id, position, created_ms) VALUES (?, ?, ?, ?)",
-        (ring.ring_id, ring.process_id, ring.new, clock.now_ms()),
-    )
-
-
-def _put_process(
-    connection: sqlite3.Connection,
-    process: ProcessInfo,
-    counters: ProcessCounters | None,
-    failed_now: dict[str, int],
-) -> None:
-    dropped = failed = None
-    if counters is not None or failed_now:
-        totals = dict(counters.failed) if counters is not None else {}
-        for reason, count in failed_now.items():
-            totals[reason] = totals.get(reason, 0) + count
-        failed = json.dumps(totals) if totals else None
-        dropped = json.dumps(counters.dropped) if counters is not None and counters.dropped else None
-    connection.execute(insert.PUT_PROCESS, insert.process_row(process, clock.now_ms(), dropped, failed))
-
-
-def _end_process(connection: sqlite3.Connection, finish: Finish, ring: RingPosition | None) -> None:
-    now_ms = clock.now_ms()
-    if finish.exit is not None:
-        ended_ms = finish.at_ns // 1_000_000 if finish.at_ns else now_ms
-        connection.execute(
-            "UPDATE processes SET ended_ms = coalesce(ended_ms, ?), exit = coalesce(exit, ?)"
-            " WHERE process_id = ?",
-            (ended_ms, finish.exit, finish.process_id),
-        )
-    if finish.ring_closed and ring is not None:
-        connection.execute("UPDATE rings SET closed_ms = ? WHERE ring_id = ?", (now_ms, ring.ring_id))

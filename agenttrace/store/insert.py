@@ -15,15 +15,13 @@ from typing import Any
 from peewee import EXCLUDED, Model, fn
 
 from agenttrace import clock
-from agenttrace.events import COLUMNS, END_OF, ProcessInfo
+from agenttrace.events import COLUMNS, END_OF
 from agenttrace.store.models import AgentRollup, Conversation, PayloadBlob, TrajectoryEvent
 from agenttrace.store.plan import AgentKey, Plan, Record
 from agenttrace.store.statements import MultiInsert
 
 __all__ = [
-    "PUT_PROCESS",
     "load_agents",
-    "process_row",
     "put_conversations",
     "put_events",
     "put_plan",
@@ -52,14 +50,6 @@ _CLOSE_SPANS = """
 DELETE FROM open_spans WHERE (conversation_id, agent_id, span_id) IN (
     SELECT json_extract(k.value, '$[0]'), json_extract(k.value, '$[1]'), json_extract(k.value, '$[2]')
     FROM json_each(?) k)
-"""
-
-_PROCESS_FIELDS = (*ProcessInfo._fields, "last_seen_ms", "dropped", "failed")
-
-PUT_PROCESS = f"""
-INSERT INTO processes ({", ".join(_PROCESS_FIELDS)}) VALUES ({", ".join("?" * len(_PROCESS_FIELDS))})
-ON CONFLICT (process_id) DO UPDATE SET last_seen_ms = max(last_seen_ms, excluded.last_seen_ms),
-    dropped = coalesce(excluded.dropped, dropped), failed = coalesce(excluded.failed, failed)
 """
 
 
@@ -181,10 +171,3 @@ def _put_blobs(connection: sqlite3.Connection, plan: Plan, records: Sequence[Rec
         if blob is not None:
             blobs[blob[0]] = (blob[0], len(blob[1]), blob[1], now_ms)
     _insert_blobs().run(connection, list(blobs.values()))
-
-
-def process_row(
-    process: ProcessInfo, now_ms: int, dropped: str | None, failed: str | None
-) -> tuple[Any, ...]:
-    """Give the parameters of ``PUT_PROCESS``."""
-    return (*process, now_ms, dropped, failed)
