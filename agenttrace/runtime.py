@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from agenttrace import config
 from agenttrace.capture import context
 from agenttrace.capture.context import PIPE, SWITCH
-from agenttrace.errors import ConfigError, contain, contained
+from agenttrace.errors import LOSSES, ConfigError, contain, contained
 from agenttrace.events import ProcessInfo, new_id
 
 if TYPE_CHECKING:
@@ -315,6 +315,7 @@ def _disconnect(timeout_s: float = 5.0) -> FlushResult:
     _close_implicit_root()
     result = recorder.shutdown(timeout_s)
     _state.recorder = None
+    LOSSES.clear()  # they stand in the row of the process record that ends here
     PIPE.publish = _connect_and_publish
     PIPE.prepare = _connect_first
     PIPE.renew_identity(new_id(8))
@@ -375,6 +376,7 @@ def _after_fork_in_child() -> None:
         _state.lock = threading.RLock()
         _state.parent_process_id, _state.process_id = _state.process_id, None
         context.implicit_roots.clear()
+        LOSSES.clear()
         PIPE.renew_identity(new_id(8))
         if _state.recorder is not None:
             _state.recorder.after_in_child()

@@ -73,6 +73,10 @@ class DeadRing:
         """Give what the process counted while it lived."""
         return self.header.dropped
 
+    def failures(self) -> dict[str, int]:
+        """Give nothing: what its capture failed at died with the process, but for its last heartbeat."""
+        return {}
+
     def read_outside(self, outside: Outside) -> bytes:
         """Give an event kept in a side file; ValueError where there is none."""
         return read_side_file(self.path, outside)

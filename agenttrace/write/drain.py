@@ -56,6 +56,9 @@ class Source(Protocol):
     def dropped(self) -> dict[str, int]:
         """Give the drops by reason."""
 
+    def failures(self) -> dict[str, int]:
+        """Give what else went wrong in the process that lives, by place."""
+
     def read_outside(self, outside: Outside) -> bytes:
         """Give an event kept in a side file; ValueError where there is none."""
 
@@ -146,13 +149,14 @@ class Drain:
 
     def counters(self) -> ProcessCounters:
         """Give what the ring's process has lost so far."""
-        return self._process_counters(self._source.dropped(), self.failed)
+        return self._process_counters(self._source.dropped(), _add(self._source.failures(), self.failed))
 
     def _write(self, batch: _Batch, finish: Finish | None) -> None:
         assert self._old is not None
         source = self._source
         move = self._ring_position(source.ring_id, source.process_id, self._old, batch.end)
-        counters = self.counters()._replace(failed=_add(self.failed, batch.failed))
+        counters = self.counters()
+        counters = counters._replace(failed=_add(counters.failed, batch.failed))
         try:
             written = self._sink.write(
                 batch.records, move, process=self._process, counters=counters, finish=finish

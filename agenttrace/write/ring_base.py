@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from agenttrace.errors import LOSSES
 from agenttrace.write import ring_files
 from agenttrace.write.header import (
     WORD_CLEAN,
@@ -144,6 +145,10 @@ class RingBase:
     def dropped(self) -> dict[str, int]:
         """Give the drops by reason, without zeros."""
         return read_drops(self._words)
+
+    def failures(self) -> dict[str, int]:
+        """Give what recording failed at in this process beside the events, by place."""
+        return dict(LOSSES)
 
     def waiting_count(self) -> int:
         """Tell how many nested events are not in yet."""

@@ -224,6 +224,26 @@ class TestSettings:
         ]
 
 
+class TestLosses:
+    """What recording failed at is counted where `doctor` looks."""
+
+    def test_reaches_the_process_row(self, tmp_path: Path) -> None:
+        """A thread that lost its scope is counted in ``processes.failed``."""
+        code = (
+            "import threading, agenttrace\n"
+            "from agenttrace import agent_scope, traced_tool\n"
+            "tool = traced_tool(lambda: None)\n"
+            "with agent_scope('a'):\n"
+            "    pass\n"
+            "thread = threading.Thread(target=tool)\n"
+            "thread.start(); thread.join()\n"
+        )
+        done = run_python(code, tmp_path / "t.db", AGENTTRACE_INSTALL="none")
+        assert done.returncode == 0, done.stderr
+        ((failed,),) = query(tmp_path / "t.db", "SELECT failed FROM processes")
+        assert json.loads(failed) == {"lost_parent": 1}
+
+
 class TestProcessRow:
     """Who recorded: host, versions, command line, commit."""
 
