@@ -113,6 +113,7 @@ class TestSeveralWriters:
             assert [event.seq for event in store.events("c1", "shared")] == list(range(1_600))
             assert store.verify() == []
 
+    @pytest.mark.slow
     @given(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 9)), max_size=20))
     @settings(max_examples=40, deadline=None)
     def test_take_turns_in_any_way(self, turns: list[tuple[int, int]]) -> None:
@@ -318,6 +319,7 @@ class TestThreads:
 class TestScene:
     """A whole history, however it is cut into batches."""
 
+    @pytest.mark.slow
     @given(st.lists(st.integers(1, 12), min_size=1, max_size=12))
     @settings(max_examples=40, deadline=None)
     def test_ends_in_the_same_database(self, sizes: list[int]) -> None:

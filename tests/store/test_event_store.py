@@ -134,6 +134,7 @@ class TestRecord:
         assert stored == count
         assert [event.payload["n"] for event in store.events("c1", "a1")] == list(range(count))
 
+    @pytest.mark.slow
     @given(st.permutations(range(12)))
     @settings(max_examples=30, deadline=None)
     def test_out_of_order_is_read_in_order(self, order: list[int]) -> None:
@@ -148,6 +149,7 @@ class TestRecord:
         assert store.next_seq_for("c1", "a1") == 12
         store.close()
 
+    @pytest.mark.slow
     @given(st.lists(events, max_size=25))
     @settings(max_examples=60, deadline=None)
     def test_is_read_as_it_was_written(self, written: list[dict[str, Any]]) -> None:
