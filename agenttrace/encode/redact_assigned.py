@@ -20,6 +20,9 @@ __all__ = ["iter_assigned"]
 
 _MAX_NAME_CHARACTERS = 64
 _MAX_QUOTED_CHARACTERS = 16_384
+"""How far the end of a quoted value is sought where the value may yet turn out to be none."""
+_MAX_PLAIN_CHARACTERS = 1024
+"""A longer value without a space is neither a word nor program text."""
 _MAX_LINE_CHARACTERS = 512
 _MIN_NUMBER_DIGITS = 4
 _MIN_WORD_CHARACTERS = 16
@@ -51,9 +54,11 @@ _BARE = re.compile(r"(?:[^\s\"'`;&<>\\]|\\(?![nrtbfu\"'\\/]))+")
 _BARE_LINE = re.compile(r"(?:[^\s\"'`\\]|\\(?![nrtbfu\"'\\/]))+")
 _AFTER_BARE = ",.)}]:!?"
 _XML_VALUE = re.compile(r"(?P<value>[^<>]{1,4096})(?:<|\Z)")
-_LINE_END = re.compile(r"[\r\n]|\\+[rn]|\Z")
+_LINE_ENDS = ("\n", "\r", "\\n", "\\r")
+_FIRST_WORD = re.compile(r"[ \t]*([^\s\"'`]{1,1024})")
 _PASSWORDS = frozenset({"password", "passwd", "passphrase", "passcode", "pwd"})
 """Names behind which a random-looking word is taken even without a sign: ``user bob password x7Kq2p``."""
+_RANDOM_WORD = re.compile(r"\s{1,4}[^\s0-9!#$%^*+=~@?]{0,64}[0-9!#$%^*+=~@?]")
 _HEADERS = frozenset({"authorization", "cookie", "cookies", "setcookie"})
 _SCHEME = re.compile(
     r"(?i)(?:bearer|basic|token|digest|negotiate|ntlm|oauth|api-?key|hmac[\w-]*|aws4-hmac-sha256|key)[ \t]+"
@@ -84,6 +89,7 @@ def iter_assigned(
             name = names.match(text[start:done]) if text[done : done + 1] in _AFTER_NAME else ""
             span = _find_value(text, start, done, name, own=name in names.own) if name else None
             if span is not None:
+                done = max(done, span[1])
                 yield span
 
 
@@ -105,9 +111,13 @@ def _name_bounds(text: str, start: int, end: int) -> tuple[int, int]:
 
 def _goes_on(text: str, start: int, end: int, name: str) -> bool:
     """Tell cheaply whether what follows a name and a space can be an assignment; most prose ends here."""
-    if text[start] == "-" or text[end : end + 9].lstrip()[:1] in _AFTER_SPACE or name in _PASSWORDS:
+    if text[start] == "-" or text[end : end + 9].lstrip()[:1] in _AFTER_SPACE:
         return True
-    return name not in WEAK_NAMES and text.startswith((" is", " was", " for"), end)
+    if name in WEAK_NAMES:
+        return False
+    return text.startswith((" is", " was", " for"), end) or (
+        name in _PASSWORDS and _RANDOM_WORD.match(text, end) is not None
+    )
 
 
 def _find_value(text: str, start: int, end: int, name: str, *, own: bool) -> Span | None:
@@ -138,7 +148,9 @@ def _find_quoted(
 ) -> Span | None:
     if not tail["close"] and _ends_a_string(text, start, quote):
         return None
-    stop = _closing(text, quote.end(), quote["slashes"], quote["quote"])
+    is_sure = tail["sep"] is not None and name not in WEAK_NAMES
+    ceiling = None if is_sure else quote.end() + _MAX_QUOTED_CHARACTERS
+    stop = _closing(text, quote.end(), quote["slashes"], quote["quote"], ceiling)
     at = quote.end()
     delimiter = quote["slashes"] + quote["quote"]
     if tail["sep"] == ":" and len(quote["quote"]) == 3:  # class Token: \"\"\"...
@@ -172,6 +184,8 @@ def _find_bare(text: str, at: int, full: str, tail: re.Match[str], name: str, *,
     bare = (_BARE_LINE if opens_line or start == 0 else _BARE).match(text, at)
     if bare is None:
         return None
+    if len(bare.group()) > _MAX_PLAIN_CHARACTERS:
+        return (*bare.span(), name)
     value = bare.group().rstrip(_AFTER_BARE)
     if not value or value == full or any(map(is_placeholder, (value, bare.group()))):
         return None
@@ -212,25 +226,26 @@ def _slashes_of_open(text: str, start: int, sign: str) -> str | None:
 def _find_header(text: str, start: int, at: int, name: str) -> Span | None:
     """Take a header's value to the end of its line, or of the quotes that it stands in."""
     quote = _QUOTE.match(text, at)
-    line_end = _LINE_END.search(text, at)
-    stop = line_end.start() if line_end else len(text)
-    if quote is not None:
-        at = quote.end()
-        stop = min(stop, _closing(text, at, quote["slashes"], quote["quote"]))
-    else:
-        for sign in "\"'`":
-            slashes = _slashes_of_open(text, start, sign)
-            if slashes is not None:
-                stop = min(stop, _closing(text, at, slashes, sign))
-    scheme = _SCHEME.match(text, at, stop)
-    value = text[scheme.end() if scheme else at : stop].split(maxsplit=1)
-    if not value or is_placeholder(value[0]) or is_placeholder(value[0].rstrip(_AFTER_BARE)):
+    at = quote.end() if quote else at
+    scheme = _SCHEME.match(text, at)
+    word = _FIRST_WORD.match(text, scheme.end() if scheme else at)
+    if word is None or is_placeholder(word[1]) or is_placeholder(word[1].rstrip(_AFTER_BARE)):
         return None
     if scheme is not None:
-        return (scheme.end(), stop, name)
-    if name == "authorization":
-        return (at, stop, name) if quote or looks_random(value[0]) else None
-    return (at, stop, name) if quote or _COOKIE_PAIR.match(text, at) else None
+        at = scheme.end()
+    elif name == "authorization":
+        if not quote and not looks_random(word[1]):
+            return None
+    elif not quote and not _COOKIE_PAIR.match(text, at):
+        return None
+    stop = min((end for end in (text.find(sign, at) for sign in _LINE_ENDS) if end >= 0), default=len(text))
+    if quote is not None:
+        return (at, min(stop, _closing(text, at, quote["slashes"], quote["quote"])), name)
+    for sign in "\"'`":
+        slashes = _slashes_of_open(text, start, sign)
+        if slashes is not None:
+            stop = min(stop, _closing(text, at, slashes, sign))
+    return (at, stop, name)
 
 
 def _ends_line(text: str, at: int) -> bool:
@@ -238,9 +253,9 @@ def _ends_line(text: str, at: int) -> bool:
     return not rest or rest[0] in "\r\n#" or rest[:2] in ("\\n", "\\r", '\\"')
 
 
-def _closing(text: str, at: int, slashes: str, quote: str) -> int:
+def _closing(text: str, at: int, slashes: str, quote: str, ceiling: int | None = None) -> int:
     """Find where the quoted value ends; a missing end (the text was cut) gives the end of the line."""
-    ceiling = min(len(text), at + _MAX_QUOTED_CHARACTERS)
+    ceiling = len(text) if ceiling is None else min(len(text), ceiling)
     found = text.find(slashes + quote, at, ceiling)
     while found >= 0:
         run = found
@@ -249,5 +264,5 @@ def _closing(text: str, at: int, slashes: str, quote: str) -> int:
         if (found - run) % 2 == 0 if not slashes else found == run:
             return found
         found = text.find(slashes + quote, found + 1, ceiling)
-    line_end = text.find("\n", at)
-    return len(text) if line_end < 0 else line_end
+    line_end = text.find("\n", at, ceiling)
+    return ceiling if line_end < 0 else line_end
