@@ -44,7 +44,7 @@ _COUNTS: list[Any] = [
     {"secrets": 0},
     {"credentials": []},
     {"cookies": {}},
-    {"has_password": "yes, since May"} if False else {"password_required": "yes"},
+    {"password_required": "yes"},
 ]
 _NAMES: list[Any] = [
     {"session_id": "sess-2026-11-21-000017"},
@@ -66,7 +66,9 @@ _NAMES: list[Any] = [
     {"partition_key": "tenant#17"},
     {"cache_key": "user:17:profile"},
     {"idempotency_key": "f1f6d2a0-order-17"},
-    {"public_key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl ada@host"},
+    {
+        "public_key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl@host"
+    },
     {"keyboard": "qwerty"},
     {"keyword": "monkey"},
     {"api_key_id": "17"},
@@ -217,7 +219,7 @@ _CODE: list[Any] = [
     "assert token.type == TokenType.NAME",
     "return new_password == old_password",
     "SELECT id, password_hash FROM users WHERE name = ?",
-    'cookies = response.cookies.get_dict()',
+    "cookies = response.cookies.get_dict()",
     "import secrets\nvalue = secrets.token_hex(16)",
     "from getpass import getpass",
     "<input type='password' name='password' id='password'>",

@@ -56,9 +56,7 @@ BARE_FORMATS: dict[str, Maker] = {
     "gitlab": lambda d: "gl" + "pat-" + _of(d, WORD, 20),
     "slack": lambda d: "xo" + "x" + d.choice("bapr") + f"-{d.randrange(10**11)}-" + _of(d, ALNUM, 24),
     "slack_app": lambda d: "xa" + "pp-1-A0123-" + _of(d, ALNUM, 30),
-    "slack_hook": lambda d: (
-        "https://hooks." + "slack.com/services/T0ABC1234/B0ABC1234/" + _of(d, ALNUM, 24)
-    ),
+    "slack_hook": lambda d: "https://hooks." + "slack.com/services/T0ABC1234/B0ABC1234/" + _of(d, ALNUM, 24),
     "stripe": lambda d: d.choice("sr") + "k_li" + "ve_" + _of(d, ALNUM, 24),
     "stripe_hook": lambda d: "wh" + "sec_" + _of(d, ALNUM, 32),
     "huggingface": lambda d: "h" + "f_" + _of(d, ALNUM, 34),
