@@ -9,7 +9,6 @@ over what is kept, never a copy of the whole.
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import orjson
@@ -29,6 +28,8 @@ _MIN_LIMIT_BYTES = 64
 _HEADER_TEXT_CHARACTERS = 1024
 _HEADER_BYTES = 16_384
 
+_BARE_MARK = orjson.dumps(build_mark("unencodable"))
+
 dumps = orjson.dumps
 loads = orjson.loads
 decode = orjson.loads
@@ -45,8 +46,11 @@ def encode(value: Any, limit_bytes: int) -> bytes:
     Returns:
         Valid JSON without a raw newline. No half secret stays at a cut (``marks.strip_edge``).
     """
-    encoded = encode_plain(value, limit_bytes, _MAX_DEPTH)
-    return _encode_slowly(value, limit_bytes) if encoded is None else encoded
+    try:
+        encoded = encode_plain(value, limit_bytes, _MAX_DEPTH)
+        return _encode_slowly(value, limit_bytes) if encoded is None else encoded
+    except Exception:  # the caller's own recursion is at its limit, or memory is
+        return _BARE_MARK
 
 
 def _encode_slowly(value: Any, limit_bytes: int) -> bytes:
@@ -67,7 +71,7 @@ def _encode_slowly(value: Any, limit_bytes: int) -> bytes:
     except Exception:
         pass
     encoded = orjson.dumps(build_mark("unencodable", type=type_name(type(value))))
-    return encoded if len(encoded) <= limit_bytes else orjson.dumps(build_mark("unencodable"))
+    return encoded if len(encoded) <= limit_bytes else _BARE_MARK
 
 
 def encode_header(header: list[Any]) -> bytes:
@@ -101,6 +105,8 @@ def _column(value: Any) -> Any:
 
 def _column_text(text: str) -> str:
     if len(text) > _HEADER_TEXT_CHARACTERS:
+        import hashlib  # late: 2 ms of the import that every program pays, for a name of 1,024 characters
+
         digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
         text = f"{text[: _HEADER_TEXT_CHARACTERS // 2]}…{digest}"
     return text.encode("utf-8", "backslashreplace").decode()

@@ -62,7 +62,8 @@ def _count_left(container: Any, left_bytes: int, depth: int) -> int:
     Tell whether orjson may see *container*: exact types, finite floats, no more than fits.
 
     The running count, and not a limit for each container, is what bounds the time: a
-    list that holds the same list twice, thirty levels deep, has a billion entries.
+    list that holds the same list twice, thirty levels deep, has a billion entries. Dicts
+    within are looked through on the spot: a call for each would cost a third more.
 
     Returns:
         *left_bytes* less the entries and characters found; -1 when it may not.
@@ -74,12 +75,28 @@ def _count_left(container: Any, left_bytes: int, depth: int) -> int:
         cls = type(item)
         if cls is str:
             left_bytes -= len(item)
+        elif cls is dict and depth > 1:
+            left_bytes -= len(item)
+            if left_bytes < 0:
+                return -1
+            for inner in item.values():
+                cls = type(inner)
+                if cls is str:
+                    left_bytes -= len(inner)
+                elif cls is int or cls is bool or cls is _NoneType:
+                    pass
+                elif cls is dict or cls is list or cls is tuple:
+                    left_bytes = _count_left(inner, left_bytes, depth - 2)
+                    if left_bytes < 0:
+                        return -1
+                elif cls is not float or inner - inner != 0.0:  # NaN and Infinity
+                    return -1
         elif cls is int or cls is bool or cls is _NoneType:
             pass
-        elif cls is dict or cls is list or cls is tuple:
+        elif cls is list or cls is tuple:
             left_bytes = _count_left(item, left_bytes, depth - 1)
             if left_bytes < 0:
                 return -1
-        elif cls is not float or item - item != 0.0:  # NaN and Infinity
+        elif cls is not float or item - item != 0.0:
             return -1
     return left_bytes

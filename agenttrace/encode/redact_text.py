@@ -16,7 +16,7 @@ from agenttrace.encode.redact_formats import Span, iter_formats
 from agenttrace.encode.redact_names import Names, build_words
 from agenttrace.encode.redact_rules import PATTERNS
 
-__all__ = ["CustomPattern", "TextRedactor", "replace_spans"]
+__all__ = ["CustomPattern", "TextRedactor", "iter_windows", "replace_spans"]
 
 _TAKEN = "[redacted:"
 _MIN_FORMAT_CHARACTERS = 16
@@ -57,10 +57,10 @@ class TextRedactor:
                         if not match["secret"].startswith(_TAKEN):
                             yield *match.span("secret"), rule
         for rule, custom in self.custom:
-            yield from _iter_windows(text, rule, custom)
+            yield from iter_windows(text, rule, custom)
 
 
-def _iter_windows(text: str, rule: str, pattern: re.Pattern[str]) -> Iterator[Span]:
+def iter_windows(text: str, rule: str, pattern: re.Pattern[str]) -> Iterator[Span]:
     """
     Run the user's pattern over overlapping windows of 8,192 characters.
 

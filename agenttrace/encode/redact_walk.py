@@ -10,9 +10,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import orjson
+
 from agenttrace.encode.marks import build_mark
 from agenttrace.encode.redact_said import looks_random
-from agenttrace.encode.redact_text import TextRedactor
+from agenttrace.encode.redact_text import TextRedactor, iter_windows
 from agenttrace.events import MARK
 
 __all__ = ["redact_value"]
@@ -45,7 +47,16 @@ def redact_value(value: Any, text: TextRedactor) -> Any:
         return _redact_dict(value, text)
     if cls is list:
         return _redact_list(value, text)
+    if text.custom and (cls is int or cls is float):
+        return _redact_number(value, text)
     return value
+
+
+def _redact_number(value: float, text: TextRedactor) -> Any:
+    """Hold a number against the user's own patterns: a card number may be one."""
+    digits = orjson.dumps(value).decode()
+    spans = [span for rule, pattern in text.custom for span in iter_windows(digits, rule, pattern)]
+    return build_mark("redacted", rule=spans[0][2]) if spans else value
 
 
 def _redact_string(value: str, text: TextRedactor) -> Any:
@@ -58,8 +69,6 @@ def _redact_string(value: str, text: TextRedactor) -> Any:
 
 
 def _redact_dict(value: dict[str, Any], text: TextRedactor) -> dict[str, Any]:
-    if MARK in value:
-        return _redact_mark(value, text)
     names = text.names
     named = _named_field(value, text)
     result: dict[str, Any] = {}
@@ -67,7 +76,12 @@ def _redact_dict(value: dict[str, Any], text: TextRedactor) -> dict[str, Any]:
     for key, item in value.items():
         new_key = text.redact(key) if len(key) > 6 else key
         rule = names.match(key) or (named if key in _VALUE_FIELDS else "")
-        new_item = _hide(item, rule, rule in names.own) if rule else redact_value(item, text)
+        if rule:
+            new_item = _hide(item, rule, rule in names.own)
+        elif key == "head" and MARK in value and type(item) is str:
+            new_item = text.redact(item)  # stays a text: it is part of a mark
+        else:
+            new_item = redact_value(item, text)
         if new_key is not key:
             new_key = _free_key(new_key, result)
         changed = changed or new_key is not key or new_item is not item
@@ -82,19 +96,6 @@ def _named_field(value: dict[str, Any], text: TextRedactor) -> str:
         if type(name) is str:
             return text.names.match(name)
     return ""
-
-
-def _redact_mark(value: dict[str, Any], text: TextRedactor) -> dict[str, Any]:
-    """Look into the head of an earlier mark and, at the root of a payload, beside it."""
-    result = {
-        key: text.redact(item) if key == "head" and type(item) is str else item
-        for key, item in value.items()
-        if key in (MARK, "head", "bytes", "items", "type", "rule", "sha256")
-    }
-    if len(result) < len(value):
-        rest = {key: item for key, item in value.items() if key not in result}
-        result.update(_redact_dict(rest, text))
-    return value if result == value else result
 
 
 def _free_key(key: str, taken: dict[str, Any]) -> str:

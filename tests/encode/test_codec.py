@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import sys
 from typing import Any
 
 import orjson
@@ -12,6 +13,13 @@ from agenttrace.encode.codec import decode, decode_body, encode, encode_header
 from agenttrace.events import H_AGENT_NAME, H_EXTRA, H_KIND, MARK
 
 _HEADER: list[Any] = ["note", 1, "c", "a", "agent", *[None] * 9, {"turn": 1}]
+
+
+def _last_frame(error: BaseException) -> str:
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    return traceback.tb_frame.f_code.co_name if traceback else ""
 
 
 class TestEncode:
@@ -68,6 +76,22 @@ class TestEncode:
         """A PEM block that touches the cut goes from its first dash."""
         text = "before\n-----BEGIN PRIVATE " + "KEY-----\n" + "Ab1+/\n" * 500
         assert decode(encode(text, 300))["head"] == "before\n"
+
+    def test_survives_at_the_end_of_the_callers_recursion(self) -> None:
+        """A tool called with little stack left is recorded all the same, in a marked form if need be."""
+        value = {"a": [object(), {"b": {1, 2}}]}
+
+        def descend(left: int) -> bytes:
+            return encode(value, 4096) if left == 0 else descend(left - 1)
+
+        limit = sys.getrecursionlimit()
+        for frames in range(limit - 120, limit):
+            try:
+                encoded = descend(frames)
+            except RecursionError as error:
+                assert _last_frame(error) == "descend"
+                return
+            orjson.loads(encoded)
 
     def test_degrades_to_a_bare_mark(self) -> None:
         """64 bytes are always enough."""

@@ -42,6 +42,13 @@ class TestRedactPayload:
         mark = {MARK: "cut", "bytes": 900, "head": f"use {_KEY} now"}
         assert _redact({"a": mark})["a"]["head"] == "use [redacted:github] now"
 
+    def test_looks_at_the_users_keys_beside_a_mark(self) -> None:
+        """A dict that was cut keeps keys of the user's own, whatever they are called."""
+        value = {"type": _KEY, "rule": _KEY, "sha256": _KEY, "password": "x", MARK: "cut", "items": 7}
+        redacted = _RULES.redact_payload(orjson.dumps({"a": value}))
+        assert _KEY.encode() not in redacted
+        assert orjson.loads(redacted)["a"]["password"] == _HIDDEN
+
     def test_keeps_a_json_schema(self) -> None:
         """A schema speaks about a password; only its default and examples may be one."""
         schema = {"type": "string", "description": "The password", "minLength": 12}
@@ -206,6 +213,15 @@ class TestAUsersPattern:
         for at in (0, 8_185, 8_190, 20_000):
             text = "." * at + "ACME-1234" + "." * 9_000
             assert "ACME-1234" not in rules.redact_text(text)
+
+    def test_is_held_against_numbers_too(self) -> None:
+        """A card number may be a number in JSON."""
+        rules = Rules.build([r"\b4\d{15}\b"])
+        assert _redact({"card": 4111111111111111, "n": 4, "f": 0.5}, rules) == {
+            "card": {MARK: "redacted", "rule": "custom-1"},
+            "n": 4,
+            "f": 0.5,
+        }
 
     def test_that_matches_nothing_takes_nothing(self) -> None:
         """An empty match is no match."""
