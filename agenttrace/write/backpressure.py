@@ -1,20 +1,22 @@
 """
-Whether the calling code may be made to wait for room in the ring.
+Where the calling code runs, and so whether it may be made to wait for room in the ring.
 
 Invariant: nothing waits in a running event loop, in a signal handler or in a
 finaliser: there, what would make room may be what is being held up. Asked only when
-the ring is full; the walk up the stack costs about 40 ns a frame.
+the ring is full, or in the writer's thread; a walk up the stack costs 40 ns a frame.
 """
 
 from __future__ import annotations
 
 import sys
 import threading
+import weakref
 from _thread import get_ident
+from collections.abc import Iterator
 from types import CodeType, FrameType
 from typing import Any
 
-__all__ = ["WAIT_S", "may_wait"]
+__all__ = ["WAIT_S", "is_finalising", "may_wait"]
 
 WAIT_S = 0.25
 """How long callers wait in all, each time the ring becomes full."""
@@ -26,14 +28,25 @@ def may_wait() -> bool:
     if asyncio is not None and asyncio._get_running_loop() is not None:
         return False
     handlers = _signal_handlers()
-    finalize = _finalizer_code()
-    frame: FrameType | None = sys._getframe(1)
+    return not any(frame.f_code in handlers or _is_finaliser(frame) for frame in _callers())
+
+
+def is_finalising() -> bool:
+    """Tell whether the calling code runs because some object died, whoever's thread this is."""
+    return any(_is_finaliser(frame) for frame in _callers())
+
+
+def _callers() -> Iterator[FrameType]:
+    frame: FrameType | None = sys._getframe(2)
     while frame is not None:
-        code = frame.f_code
-        if code.co_name == "__del__" or code is finalize or code in handlers:
-            return False
+        yield frame
         frame = frame.f_back
-    return True
+
+
+def _is_finaliser(frame: FrameType) -> bool:
+    """Tell a ``__del__``, or a callback of ``weakref.finalize``."""
+    code = frame.f_code
+    return code.co_name == "__del__" or code is _FINALIZE
 
 
 def _signal_handlers() -> frozenset[CodeType]:
@@ -43,12 +56,6 @@ def _signal_handlers() -> frozenset[CodeType]:
         return frozenset()
     found = (_code_of(signal.getsignal(number)) for number in signal.valid_signals())
     return frozenset(code for code in found if code is not None)
-
-
-def _finalizer_code() -> CodeType | None:
-    """Give the code that runs a ``weakref.finalize`` callback."""
-    weakref = sys.modules.get("weakref")
-    return None if weakref is None else _code_of(weakref.finalize.__call__)
 
 
 def _code_of(function: Any) -> CodeType | None:
@@ -65,3 +72,6 @@ def _code_of(function: Any) -> CodeType | None:
             or type(function).__dict__.get("__call__")
         )
     return None
+
+
+_FINALIZE = _code_of(weakref.finalize.__call__)

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from agenttrace.errors import contain, is_strict
-from agenttrace.write.backpressure import WAIT_S, may_wait
+from agenttrace.write.backpressure import WAIT_S, is_finalising, may_wait
 from agenttrace.write.past import Past
 from agenttrace.write.ring import CLOSED, FULL, NUDGE, OVERSIZE, Ring
 from agenttrace.write.ring_base import Waiting
@@ -91,7 +91,7 @@ class Publisher:
         """
         ring = self._ring
         try:
-            if get_ident() == self._turn.ident:
+            if get_ident() == self._turn.ident and not is_finalising():
                 ring.count_drop("writer_thread")
                 return
             outcome = ring.put(body)
