@@ -42,8 +42,11 @@ FORMAT = 1
 PAGE_BYTES = 4096
 _MAGIC = b"agtrace\n"
 _BYTE_ORDER = 0x0102_0304
-_FIXED = struct.Struct("=8sII16sQQQII")
+_FIXED = struct.Struct("=8sII16sQQQI")
+_CHECK = struct.Struct("=I")
 _METADATA_AT = 1024
+_LAST_PLACE = 2**63 - 1
+"""What the database can hold."""
 _METADATA_LIMIT_BYTES = 4 * 1024 * 1024
 
 WORDS_AT = 64
@@ -146,9 +149,8 @@ def build_header(ring_id: bytes, capacity_bytes: int, first: int, info: RingInfo
         short = info.process._replace(argv="[]")
         metadata = info._replace(process=short).to_bytes()
     data_at = -(-(_METADATA_AT + len(metadata)) // PAGE_BYTES) * PAGE_BYTES
-    fixed = _FIXED.pack(
-        _MAGIC, FORMAT, _BYTE_ORDER, ring_id, capacity_bytes, data_at, first, len(metadata), crc32(metadata)
-    )
+    fixed = _FIXED.pack(_MAGIC, FORMAT, _BYTE_ORDER, ring_id, capacity_bytes, data_at, first, len(metadata))
+    fixed += _CHECK.pack(crc32(metadata, crc32(fixed)))
     words = struct.pack("=QQ", first, first)
     head = fixed.ljust(WORDS_AT, b"\0") + words.ljust(WORDS_BYTES, b"\0")
     return (head.ljust(_METADATA_AT, b"\0") + metadata).ljust(data_at, b"\0")
@@ -167,15 +169,16 @@ def read_header(data: bytes) -> RingHeader:
     """
     if len(data) < _METADATA_AT or not data.startswith(_MAGIC):
         raise ValueError("not a ring")
-    _, format_number, order, ring_id, capacity, data_at, first, length, crc = _FIXED.unpack_from(data)
+    _, format_number, order, ring_id, capacity, data_at, first, length = _FIXED.unpack_from(data)
     if format_number != FORMAT or order != _BYTE_ORDER:
         raise UnknownRing(f"ring format {format_number}, this agenttrace reads {FORMAT}")
     metadata = data[_METADATA_AT : _METADATA_AT + length]
-    if len(metadata) != length or crc32(metadata) != crc or capacity == 0 or data_at < _METADATA_AT + length:
+    (crc,) = _CHECK.unpack_from(data, _FIXED.size)
+    if len(metadata) != length or crc32(metadata, crc32(data[: _FIXED.size])) != crc:
         raise ValueError("the ring's head is damaged")
     words = struct.unpack_from("=64Q", data, WORDS_AT)
     head, tail = words[WORD_HEAD], words[WORD_TAIL]
-    if not first <= tail <= head <= tail + capacity:
+    if not first <= tail <= head <= min(tail + capacity, _LAST_PLACE):
         raise ValueError("the ring's head is damaged")
     info = RingInfo.from_bytes(metadata)
     return RingHeader(

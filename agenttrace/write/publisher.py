@@ -80,6 +80,8 @@ class Publisher:
         self._turn: Turn = _NO_TURN
         self._making = RLock()  # protects the making of these three
         self._waiting: deque[Waiting] = deque()
+        self._is_ending = False
+        """A ring is being emptied for good."""
         self._past = Past()
 
     def publish(self, body: bytes) -> None:
@@ -111,7 +113,12 @@ class Publisher:
                 if found is None:
                     return
                 ring = found
-                outcome = ring.put(body)
+                try:
+                    outcome = ring.put(body)
+                except ValueError:
+                    if self._making is making:
+                        raise
+                    return  # as above
                 continue
             put = ring.put
             if outcome == OVERSIZE:
@@ -150,8 +157,8 @@ class Publisher:
 
     def _store_late(self, ring: Ring, writer: Writer) -> None:
         """Store what came after the shutdown, and end its ring at once: nobody will come after us."""
-        if sys.is_finalizing():
-            return
+        if self._is_ending or sys.is_finalizing():
+            return  # what came earlier is stored first; then whoever ends the ring looks here
 
         def finish(last_ts_ns: int) -> Finish:
             from agenttrace.store.batch import Finish  # late: as in _build_drain

@@ -157,6 +157,17 @@ class Recorder(Publisher):
         ring, writer = self._ring, self._writer
         if writer is None or ring.is_closed:
             return self._result()
+        self._is_ending = True
+        try:
+            self._end(ring, writer, deadline_s, exit)
+        finally:
+            self._is_ending = False
+        late_ring, late_writer = self._ring, self._writer
+        if late_writer is not None and not late_ring.is_closed:
+            self._store_late(late_ring, late_writer)
+        return self._result()
+
+    def _end(self, ring: Ring, writer: Writer, deadline_s: float, exit: str) -> None:
         ring.mark_clean()
         has_stopped = writer.stop(deadline_s)
         ring.close()
@@ -170,7 +181,6 @@ class Recorder(Publisher):
         self._past.add(ring, writer.turn)
         if is_stored:
             ring.dispose()
-        return self._result()
 
     def at_exit(self) -> None:
         """As ``shutdown``; nothing may be raised here."""

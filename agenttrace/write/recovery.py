@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from agenttrace.encode.redact import Rules
-from agenttrace.errors import AgentTraceError, SchemaTooNew, StoreBusy, contain
+from agenttrace.errors import ConfigError, SchemaTooNew, StoreBusy, contain
 from agenttrace.write import ring_files
 from agenttrace.write.dead_ring import DeadRing, read_file_header
 from agenttrace.write.drain import Drain
@@ -141,8 +141,8 @@ def _recover_when_dead(
         if sink is not None:
             raise
         return RecoveryResult(left=(f"{path}: {exc}",))
-    except (OSError, ValueError, AgentTraceError) as exc:
-        if isinstance(exc, AgentTraceError) and not isinstance(exc, SchemaTooNew):
+    except Exception as exc:
+        if not isinstance(exc, (ValueError, SchemaTooNew, ConfigError)):  # those say all that there is to say
             contain("write.recovery", exc)
         return RecoveryResult(left=(f"{path}: {exc}",))
     finally:

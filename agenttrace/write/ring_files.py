@@ -64,6 +64,9 @@ GUARD = allocate_lock()
 
 _own: dict[tuple[int, int], str] = {}
 
+generation: object = object()
+"""Another object in each forked child: to ask it takes no call, so no fork fits between question and answer."""
+
 
 class RingFile(NamedTuple):
     """A ring file of this process, open and locked."""
@@ -157,9 +160,10 @@ def disown(file: RingFile) -> None:
 
 def forget_own() -> None:
     """Begin anew in a forked child: what it inherited belongs to its parent."""
-    global GUARD
+    global GUARD, generation
     _own.clear()
     GUARD = allocate_lock()
+    generation = object()
 
 
 def is_own(path: str) -> str | None:

@@ -74,13 +74,17 @@ def _make_shared(
 ) -> Memory:
     header = build_header(ring_id, capacity, first, info)
     size = len(header) + capacity
-    maker = os.getpid()
+    maker, generation = os.getpid(), ring_files.generation
     file = ring_files.make_file(folder, size)
     try:
         ring_files.own(file, info.process.process_id)
         # Populated now: otherwise the first round through the ring takes a page fault every 4 KiB.
         mapping = mmap.mmap(file.descriptor, size, flags=mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0))
-        mapping[: len(header)] = header
+        header_bytes = len(header)
+        # A signal handler may have forked: then the memory is the parent's, which may be in use by now.
+        if ring_files.generation is not generation:
+            raise OSError(errno.ECHILD, "forked meanwhile")
+        mapping[:header_bytes] = header
         stem = ring_files.build_stem(info.database, info.process.process_id)
         if os.getpid() != maker:
             raise OSError(errno.ECHILD, "forked meanwhile")

@@ -73,6 +73,7 @@ def _brew(storm: Storm, record: Callable[[str], None], interrupts: int) -> int:
             work()
         except KeyboardInterrupt:
             pass
+    signal.signal(signal.SIGALRM, signal.SIG_IGN)
     signal.setitimer(signal.ITIMER_REAL, 0)
     return number
 
