@@ -29,13 +29,14 @@ _MIN_WORD_CHARACTERS = 16
 
 _COLOUR = r"(?:(?:\x1b|\\+(?:u001b|x1b|033|e))\[[0-9;]{0,12}m)?"
 _QUOTES = r"\\*[\"'`]|&quot;|&\#3[49];"
+_TYPE = r"(?P<type>[A-Za-z_][A-Za-z_.]{0,40}(?:\[[\w.,\ |\[\]]{0,60}\])?(?:[ ]?\|[ ]?[\w.]{1,40})?)"
 _TAIL = re.compile(
     rf"""
     (?P<close>{_QUOTES})?\]?{_COLOUR}                                     # the name's own quote
     (?:
-        [ \t]{{0,8}}(?P<sep>:=|=>|={{1,3}}|:|%3[DdAa]|\\+u003[DdAa])
+        [ \t]{{0,8}}(?P<sep>:=|=>|={{1,3}}|(?P<colon>:)|%3[DdAa]|\\+u003[DdAa])
         {_COLOUR}(?(close)(?:\s|\\+[nrt]){{0,16}}|[ \t]{{0,8}})(?P<value>)
-        (?(close)|(?:[A-Za-z_][\w.\[\], |]{{0,60}}?[ ]?=[ ]{{0,4}}(?=[bBrRuU]?["']))?)   # an annotation
+        (?(close)|(?(colon)(?:{_TYPE}[ ]?=[ ]{{0,4}}(?=[bBrRuU]?["']))?))    # : str =
         (?:[|>][+-]?[ \t]*(?:\n|\\+n)\s*)?                              # YAML's block
       | (?P<xml>>)
       | [ \t](?:(?:is|was):?|for[ \t][^\s:]{{1,64}}:)[ \t](?P<said>)     # the password is x
@@ -203,7 +204,7 @@ def _find_bare(text: str, at: int, full: str, tail: re.Match[str], name: str, *,
     if looks_random(value):
         return None if weak and ("(" in value or tail["said"] is not None) else span
     tight = tail["sep"] in ("=", "%3D", "%3d") and not text[at - 1 : at].isspace()
-    if weak or tail["said"] is not None or (not tight and not _ends_line(text, at + len(value))):
+    if weak or tail["said"] is not None or (not tight and not _ends_line(text, bare.end())):
         return None
     return span if tight or tail["sep"] == ":" or not is_variable(value) else None
 

@@ -9,6 +9,7 @@ together, so no rule hides another's match; nothing of a match stays, only
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable, Iterator
 
 from agenttrace.encode.redact_assigned import iter_assigned
@@ -22,6 +23,7 @@ _TAKEN = "[redacted:"
 _MIN_FORMAT_CHARACTERS = 16
 _WINDOW_CHARACTERS = 8_192
 _OVERLAP_CHARACTERS = 1_024
+_PATTERN_S = 1.0
 
 CustomPattern = tuple[str, re.Pattern[str]]
 """A rule's name and the user's regular expression."""
@@ -66,8 +68,13 @@ def iter_windows(text: str, rule: str, pattern: re.Pattern[str]) -> Iterator[Spa
 
     A match of up to 1,024 characters is found wherever it stands; a pattern whose cost
     grows with the square of its input stays bearable on a long text.
+
+    Raises:
+        TimeoutError: It took more than a second, between two windows; the whole payload
+            is then marked, since nobody knows what is in the rest.
     """
     at = 0
+    deadline_s = time.monotonic() + _PATTERN_S
     while True:
         end = min(len(text), at + _WINDOW_CHARACTERS)
         for match in pattern.finditer(text, at, end):
@@ -75,6 +82,8 @@ def iter_windows(text: str, rule: str, pattern: re.Pattern[str]) -> Iterator[Spa
                 yield match.start(), match.end(), rule
         if end == len(text):
             return
+        if time.monotonic() > deadline_s:
+            raise TimeoutError(f"{rule}: more than {_PATTERN_S:g} s on one text")
         at = end - _OVERLAP_CHARACTERS
 
 

@@ -51,7 +51,7 @@ PLACES: dict[str, Callable[[str], Any]] = {
 
 class _Holder:
     def __init__(self, text: str) -> None:
-        self.text = text[:60]
+        self.text = text
         self.password = text
 
 
