@@ -105,6 +105,13 @@ class Publisher:
     def _attend(self, ring: Ring, outcome: int, body: bytes) -> None:
         """Do what an event needs beside its place in the ring."""
         making = self._making
+        try:
+            self._attend_unforked(making, ring, outcome, body)
+        except ValueError:
+            if self._making is making:
+                raise  # otherwise forked meanwhile, amid the parent's ring; the parent has the event
+
+    def _attend_unforked(self, making: Any, ring: Ring, outcome: int, body: bytes) -> None:
         while outcome > NUDGE:
             if self._making is not making:
                 return  # forked meanwhile; the parent has it
@@ -113,12 +120,7 @@ class Publisher:
                 if found is None:
                     return
                 ring = found
-                try:
-                    outcome = ring.put(body)
-                except ValueError:
-                    if self._making is making:
-                        raise
-                    return  # as above
+                outcome = ring.put(body)
                 continue
             put = ring.put
             if outcome == OVERSIZE:

@@ -65,7 +65,7 @@ GUARD = allocate_lock()
 _own: dict[tuple[int, int], str] = {}
 
 generation: object = object()
-"""Another object in each forked child: to ask it takes no call, so no fork fits between question and answer."""
+"""Another object in each forked child; asking takes no call, so no fork fits between question and answer."""
 
 
 class RingFile(NamedTuple):
