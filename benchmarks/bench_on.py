@@ -5,7 +5,7 @@ Method: a tool with two arguments and a 500-byte result, in bursts of 2,000 call
 in which either recorder's own thread wakes and takes its share of the interpreter,
 and of 500, in which it sleeps; each recorder has a process of its own, asked in
 turns, and catches up off the clock between bursts. The opponent is an OpenTelemetry SDK span with the same
-content as two JSON attributes, a batch processor and the OTLP HTTP exporter to a
+content (two JSON attributes and five tags), a batch processor and the OTLP HTTP exporter to a
 collector on this machine that throws everything away. Then each call by itself,
 for the slowest of a hundred and of a thousand.
 

@@ -4,7 +4,7 @@ One child process per recorder, each calling the same tool: what ``bench_on`` an
 Modes: ``bare`` calls the tool undecorated, ``closure`` through ``functools.wraps``,
 ``off`` with ``@traced_tool`` and tracing off, ``on`` with tracing on and its
 defaults, ``otel`` in an OpenTelemetry SDK span with the arguments and the result
-as two JSON attributes, a batch processor and the OTLP HTTP exporter.
+as two JSON attributes and the tags of our rows, a batch processor and the OTLP HTTP exporter.
 
 Everything is stored or sent before an answer is given, so that no round pays for
 the one before.
