@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from agenttrace.encode import codec
 from agenttrace.errors import RingTaken, StoreError
 from agenttrace.events import H_EXTRA, H_KIND, H_PARENT_AGENT_ID, H_TS_NS, ProcessInfo
-from agenttrace.write.frames import Outside, iter_frames, needed_bytes, parse_outside, render_event_id
+from agenttrace.write.frames import Outside, iter_fields, needed_bytes, parse_outside, render_event_id
 from agenttrace.write.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -214,20 +214,23 @@ class Drain:
         outside: list[int] = []
         failed: dict[str, int] = {}
         end = start
-        for frame in iter_frames(data, start):
+        prepare = self._pipeline.prepare
+        prefix = render_event_id(self._source.process_id, 0)[:-1]
+        for number, stop, body, is_outside in iter_fields(data, start):
+            end = stop
             try:
-                body = frame.body
-                if frame.outside:
+                if is_outside:
                     reference = parse_outside(body)
                     outside.append(reference.number)
                     body = self._source.read_outside(reference)
-                record = self._pipeline.prepare(body, render_event_id(self._source.process_id, frame.number))
-                self.last_ts_ns = max(self.last_ts_ns, record.header[H_TS_NS])
+                record = prepare(body, f"{prefix}{number:x}")
+                ts_ns = record.header[H_TS_NS]
+                if ts_ns > self.last_ts_ns:
+                    self.last_ts_ns = ts_ns
                 records.append(record)
             except Exception as exc:
                 reason = f"frame: {type(exc).__name__}"
                 failed[reason] = failed.get(reason, 0) + 1
-            end = frame.end
             if len(records) >= ROWS_PER_BATCH:
                 break
         if end == start < head:

@@ -80,17 +80,20 @@ def recover(
         return RecoveryResult()
     deadline_s = time.monotonic() + timeout_s
     guard = ring_files.GUARD
-    if not guard.acquire(timeout=timeout_s if sink is None else 0.0):
-        return RecoveryResult()
+    if guard._is_owned():  # type: ignore[attr-defined]
+        return RecoveryResult()  # a signal handler, in the middle of a recovery
     total = RecoveryResult()
     try:
+        if not guard.acquire(timeout=timeout_s if sink is None else 0.0):
+            return total
         ring_files.sweep(folder)
         for path in ring_files.find_rings(folder, database):
             if must_stop():
                 break
             total = total.plus(_recover_when_dead(path, database, sink, must_stop, deadline_s))
     finally:
-        guard.release()
+        if guard._is_owned():  # type: ignore[attr-defined]
+            guard.release()
     return total
 
 

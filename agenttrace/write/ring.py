@@ -20,7 +20,15 @@ from collections import deque
 from collections.abc import Mapping
 from zlib import crc32
 
-from agenttrace.write.frames import FRAME_BYTES, OUTSIDE, pack_frame, pack_head, parse_outside
+from agenttrace.write.frames import (
+    FRAME_BYTES,
+    OUTSIDE,
+    PART_BYTES,
+    check_sum,
+    pack_frame,
+    pack_head,
+    parse_outside,
+)
 from agenttrace.write.header import DROP_REASONS, WORD_DROPS, WORD_HEAD, WORD_TAIL, RingInfo
 from agenttrace.write.ring_base import RingBase, Waiting
 from agenttrace.write.ring_memory import make_memory
@@ -88,7 +96,7 @@ class Ring(RingBase):
         if self._owned():
             return self._put_nested(body, 0)
         size = len(body)
-        crc = crc32(body)
+        crc = crc32(body) if size <= PART_BYTES else check_sum(body)
         try:
             with self._lock:
                 words = self._words

@@ -20,7 +20,7 @@ import stat
 import struct
 import sys
 import time
-from _thread import allocate_lock
+from _thread import RLock
 from collections.abc import Iterator
 from typing import NamedTuple
 from urllib.parse import unquote
@@ -59,7 +59,7 @@ _NEW = ".new-agenttrace-"
 _STALE_S = 60.0
 _FLOCK = struct.Struct("hhqqi4x")  # struct flock of 64-bit Linux
 
-GUARD = allocate_lock()
+GUARD = RLock()
 """Held while a foreign ring is open in this process."""
 
 _own: dict[tuple[int, int], str] = {}
@@ -162,7 +162,7 @@ def forget_own() -> None:
     """Begin anew in a forked child: what it inherited belongs to its parent."""
     global GUARD, generation
     _own.clear()
-    GUARD = allocate_lock()
+    GUARD = RLock()
     generation = object()
 
 

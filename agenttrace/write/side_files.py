@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import itertools
 import os
-from zlib import crc32
 
-from agenttrace.write.frames import Outside, build_outside
+from agenttrace.write.frames import Outside, build_outside, check_sum
 from agenttrace.write.ring_files import remove
 
 __all__ = ["SideFiles", "read_side_file", "side_path"]
@@ -92,7 +91,7 @@ def read_side_file(ring_path: str, outside: Outside) -> bytes:
             body = file.read(outside.size_bytes + 1)
     except OSError as exc:
         raise ValueError(f"{path}: {exc.strerror}") from exc
-    if len(body) != outside.size_bytes or crc32(body) != outside.crc:
+    if len(body) != outside.size_bytes or check_sum(body) != outside.crc:
         raise ValueError(f"{path}: damaged")
     return body
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,6 +11,7 @@ from agenttrace.write.frames import (
     FRAME_BYTES,
     OUTSIDE,
     build_outside,
+    check_sum,
     iter_frames,
     pack_frame,
     parse_outside,
@@ -72,6 +75,14 @@ class TestFrames:
     def test_add_sixteen_bytes(self) -> None:
         """The frame is the body and its length, check and number."""
         assert len(pack_frame(b"abc", 0)) == 3 + FRAME_BYTES == 19
+
+
+class TestACheckSum:
+    @given(st.integers(0, 40_000), st.binary(min_size=1, max_size=50))
+    def test_is_the_crc_however_long_the_body(self, size: int, seed: bytes) -> None:
+        """Computed in parts, so as to keep the GIL, it is the CRC-32 of the whole."""
+        body = (seed * (size // len(seed) + 1))[:size]
+        assert check_sum(body) == zlib.crc32(body)
 
 
 class TestAFrameForASideFile:

@@ -7,10 +7,12 @@ import gc
 import json
 import os
 import signal
+import sqlite3
 import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +106,19 @@ class TestARecorder:
             recorder.publish(None)  # type: ignore[arg-type]
             assert recorder.flush(10) == FlushResult(1, 0, 2)
         assert errors.LOSSES["write.publish"] == 2
+
+    def test_stops_where_its_ring_was_taken(self, database: str) -> None:
+        """Somebody else has drained this ring: nothing is stored twice, and the reason is shown."""
+        recorder = build_recorder(database)
+        recorder.publish(build_body(1))
+        recorder.flush(10)
+        with closing(sqlite3.connect(database)) as other, other:
+            other.execute("UPDATE rings SET position = position + 1000")
+        recorder.publish(build_body(2))
+        assert recorder.flush(10) == FlushResult(1, 1, 0)
+        assert "another process" in recorder.counters()["stopped"]
+        assert recorder.shutdown() == FlushResult(1, 1, 0)
+        assert read_numbers(database) == [1]
 
 
 class TestAfterShutdown:

@@ -155,6 +155,70 @@ class TestTheWriter:
         assert read_rows(database, "SELECT dropped FROM processes") == [('{"writer_thread": 1}',)]
 
 
+class TestFlush:
+    def test_in_the_middle_of_a_put_does_not_lock_up(self, database: str) -> None:
+        """A signal handler that flushes while its thread holds the ring's lock: what was before is stored."""
+        with recording(database, flush_interval_s=60.0) as recorder:
+            recorder.publish(build_body(1))
+            assert recorder.ring is not None
+            with recorder.ring._lock:
+                recorder.publish(build_body(2))
+                assert recorder.flush(None) == FlushResult(1, 1, 0)
+            assert recorder.flush(None) == FlushResult(2, 0, 0)
+
+    def test_serves_many_threads_at_once(self, database: str) -> None:
+        """Each caller's own events are in the database when its flush returns."""
+        with recording(database, flush_interval_s=60.0) as recorder:
+            missing: list[int] = []
+
+            def work(number: int) -> None:
+                for step in range(5):
+                    recorder.publish(build_body(number * 10 + step))
+                    recorder.flush(10)
+                    if number * 10 + step not in read_numbers(database):
+                        missing.append(number)
+
+            threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert missing == []
+
+
+class TestAFork:
+    def test_does_not_wait_for_ever(self, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A writer that does not end in time is counted, and the fork goes on."""
+        monkeypatch.setattr(writer_module, "_FORK_WAIT_S", 0.05)
+        with recording(database) as recorder:
+            recorder.publish(build_body(1))
+            recorder.flush(10)
+            assert recorder._writer is not None
+            turn = recorder._writer.turn
+            taken, over = threading.Event(), threading.Event()
+
+            def hold() -> None:
+                while not turn.take(1.0):
+                    pass
+                taken.set()
+                over.wait(20)
+                turn.give()
+
+            recorder._writer._is_closing = True
+            recorder._writer.call()
+            holder = threading.Thread(target=hold)
+            holder.start()
+            assert taken.wait(20)
+            recorder.before_fork()
+            assert errors.LOSSES["write.fork_wait"] == 1
+            recorder.after_in_parent()
+            over.set()
+            holder.join()
+            recorder._writer._is_closing = False
+            recorder.publish(build_body(2))
+            assert recorder.flush(10) == FlushResult(2, 0, 0)
+
+
 class TestTrouble:
     def test_with_a_lock_is_waited_out(self, database: str) -> None:
         """While another process holds the database events wait in the ring, and flush waits with them."""
