@@ -253,6 +253,7 @@ class TestTrouble:
 
     def test_that_passes_is_survived(self, database: str, caplog: pytest.LogCaptureFixture) -> None:
         """A database that cannot be written for a while costs no event, and is said once."""
+        errors._logged_at_s.clear()
         recorder, sink = _with_sink(database)
         sink.trouble = StoreUnavailable("t.db: the disk is full; free some room.")
         recorder.publish(build_body(1))
