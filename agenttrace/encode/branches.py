@@ -20,9 +20,9 @@ from typing import Any
 import orjson
 
 from agenttrace.encode.inspection import class_attribute, is_a, is_record, iter_state, mro_of, type_name
-from agenttrace.encode.leaves import LEAVES, render_text, unencodable
+from agenttrace.encode.leaves import LEAVES, render_text, unencodable, utf8_length
 from agenttrace.encode.limits import Walk
-from agenttrace.encode.marks import Mark, build_mark, safe_head
+from agenttrace.encode.marks import Mark, build_mark
 
 __all__ = [
     "FIRST_BRANCHES",
@@ -34,7 +34,7 @@ __all__ = [
 
 _HEAD_ATTRIBUTES = 24
 _HEAD_CHARACTERS = 1024
-_HEAD_TEXT_CHARACTERS = 80
+_HEAD_TEXT_CHARACTERS = 120
 _ARRAY_ITEMS = 1000
 _END: Any = object()
 
@@ -191,8 +191,11 @@ def branch_object(walk: Walk, value: Any) -> Any:
         for plain in _PLAIN_TYPES:
             if type(stored) is plain:
                 kept[name] = LEAVES[plain](stored, _HEAD_CHARACTERS)
-        if type(kept.get(name)) is str:
-            kept[name] = safe_head(kept[name], _HEAD_TEXT_CHARACTERS)
+        text = kept.get(name)
+        if type(text) is str and len(text) > _HEAD_TEXT_CHARACTERS:
+            kept[name] = build_mark(
+                "cut", bytes=utf8_length(text)
+            )  # no head: half a secret in JSON in a text
         room -= len(name) + _HEAD_TEXT_CHARACTERS
         if room <= 0:
             break

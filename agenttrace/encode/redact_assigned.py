@@ -12,9 +12,16 @@ import re
 from collections.abc import Iterator
 
 from agenttrace.encode.redact_formats import Span
-from agenttrace.encode.redact_names import Names
+from agenttrace.encode.redact_names import Names, fold_name
 from agenttrace.encode.redact_rules import WEAK_NAMES
-from agenttrace.encode.redact_said import is_code, is_metavariable, is_placeholder, is_variable, looks_random
+from agenttrace.encode.redact_said import (
+    is_code,
+    is_metavariable,
+    is_place,
+    is_placeholder,
+    is_variable,
+    looks_random,
+)
 
 __all__ = ["iter_assigned"]
 
@@ -47,6 +54,7 @@ _TAIL = re.compile(
     """,
     re.VERBOSE,
 )
+_QUOTE_SIGNS = frozenset("\"'`")
 _AFTER_NAME = frozenset("\"'`\\]=:>%& \t\x1b")
 _AFTER_SPACE = frozenset(":=\"'`")
 _AFTER_STRING = frozenset(["", *" ,)]};+.\n\r\\"])
@@ -54,7 +62,7 @@ _QUOTE = re.compile(r"[bBrRuUfF]{0,2}(?P<slashes>\\*)(?P<quote>\"\"\"|'''|[\"'`]
 _BARE = re.compile(r"(?:[^\s\"'`;&<>\\]|\\(?![nrtbfu\"'\\/]))+")
 _BARE_LINE = re.compile(r"(?:[^\s\"'`\\]|\\(?![nrtbfu\"'\\/]))+")
 _AFTER_BARE = ",.)}]:!?"
-_XML_VALUE = re.compile(r"(?P<value>[^<>]{1,4096})(?:<|\Z)")
+_XML_VALUE = re.compile(r"(?P<value>[^<>]{1,4096})</|(?P<cut>[^<>\s\"'`]{1,4096})<?\Z")
 _LINE_ENDS = ("\n", "\r", "\\n", "\\r")
 _FIRST_WORD = re.compile(r"[ \t]*([^\s\"'`]{1,1024})")
 _PASSWORDS = frozenset({"password", "passwd", "passphrase", "passcode", "pwd"})
@@ -129,9 +137,16 @@ def _find_value(text: str, start: int, end: int, name: str, *, own: bool) -> Spa
         return None
     full = text[start:end]
     at = tail.end()
+    before = text[start - 1 : start]
+    if tail["comma"] is not None and (
+        before not in _QUOTE_SIGNS or name == "pwd" or not fold_name(full).endswith(name)
+    ):
+        return None
     if tail["xml"]:
-        xml = _XML_VALUE.match(text, at)
-        return None if xml is None or is_placeholder(xml["value"]) else (*xml.span("value"), name)
+        xml = _XML_VALUE.match(text, at) if before in ("<", ":") else None
+        if xml is None or is_placeholder(xml["value"] or xml["cut"]):
+            return None
+        return (*xml.span("value" if xml["value"] else "cut"), name)
     if name in _HEADERS and tail["sep"]:
         return _find_header(text, start, tail.end("value"), name)
     quote = _QUOTE.match(text, at)
@@ -161,7 +176,7 @@ def _find_quoted(
         stop = text.find(3 * delimiter, at)
         stop = stop if stop >= 0 else len(text)
     value = text[at:stop]
-    if not value or value == full or is_placeholder(value):
+    if not value or value == full or is_placeholder(value) or is_place(value, name):
         return None
     span = (at, stop, name)
     if own or full[0] == "-":
@@ -190,7 +205,7 @@ def _find_bare(text: str, at: int, full: str, tail: re.Match[str], name: str, *,
     value = bare.group().rstrip(_AFTER_BARE)
     if not value or value == full or any(map(is_placeholder, (value, bare.group()))):
         return None
-    if is_code(bare.group(), name) or is_code(value, name):
+    if is_code(bare.group(), name) or is_code(value, name) or is_place(value, name):
         return None
     span = (at, at + len(value), name)
     if own:

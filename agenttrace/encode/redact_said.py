@@ -11,7 +11,7 @@ import re
 
 from agenttrace.encode.redact_names import split_words
 
-__all__ = ["is_code", "is_metavariable", "is_placeholder", "is_variable", "looks_random"]
+__all__ = ["is_code", "is_metavariable", "is_place", "is_placeholder", "is_variable", "looks_random"]
 
 _PLACEHOLDER = re.compile(
     r"""
@@ -56,6 +56,7 @@ _SAID = frozenset(
     sha-256 sha-512 md5 utf8 utf-8 bcrypt argon2 pbkdf2 oauth2 oauth2.0 x509
     """.split()
 )
+_PATH = re.compile(r"[~/.]|[A-Za-z]:\\")
 _SIGNS = frozenset("!#$%^*+=~@?")
 _MIN_RANDOM_CHARACTERS = 6
 _MIN_WORD_CHARACTERS = 20
@@ -78,6 +79,11 @@ def is_code(value: str, name: str) -> bool:
     if "_" not in value and "." not in value:
         return False
     return value.split(".", 1)[0] in _ROOTS or (bool(words) and words[-1] in _LAST_WORDS)
+
+
+def is_place(value: str, name: str) -> bool:
+    """Tell whether *value* is the working directory that ``PWD`` names as often as a password."""
+    return name == "pwd" and _PATH.match(value) is not None
 
 
 def is_metavariable(value: str) -> bool:

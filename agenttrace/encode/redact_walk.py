@@ -13,7 +13,8 @@ from typing import Any
 import orjson
 
 from agenttrace.encode.marks import build_mark
-from agenttrace.encode.redact_said import looks_random
+from agenttrace.encode.redact_names import fold_name
+from agenttrace.encode.redact_said import is_place, looks_random
 from agenttrace.encode.redact_text import TextRedactor, iter_windows
 from agenttrace.events import MARK
 
@@ -76,7 +77,7 @@ def _redact_dict(value: dict[str, Any], text: TextRedactor) -> dict[str, Any]:
     for key, item in value.items():
         new_key = text.redact(key) if len(key) > 6 else key
         rule = names.match(key) or (named if key in _VALUE_FIELDS else "")
-        if rule:
+        if rule and not (type(item) is str and is_place(item, rule)):
             new_item = _hide(item, rule, rule in names.own)
         elif key == "head" and MARK in value and type(item) is str:
             new_item = text.redact(item)  # stays a text: it is part of a mark
@@ -134,7 +135,7 @@ def _redact_list(value: list[Any], text: TextRedactor) -> list[Any]:
 def _name_of_pair(name: str, value: str, text: TextRedactor) -> str:
     """Give what ``["Authorization", "Basic ..."]`` names; "" for two words that are no name and value."""
     found = text.names.match(name) if _NAME.fullmatch(name) else ""
-    if not found or text.names.match(value):
+    if not found or found == "pwd" or not fold_name(name).endswith(found) or text.names.match(value):
         return ""
     is_value = looks_random(value) or (found in _HEADER_NAMES and not _PLAIN_WORD.fullmatch(value))
     return found if is_value else ""

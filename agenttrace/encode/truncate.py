@@ -143,8 +143,10 @@ def _fit(value: Any, room: int, guard: bool, depth: int) -> Any:
 
 
 def _fit_text(text: str, room: int, guard: bool, fields: dict[str, Any]) -> dict[str, Any]:
-    """Give a cut mark with as much of *text* as fits; *fields* are those of an earlier mark."""
-    mark = fields or build_mark("cut", bytes=utf8_length(text))
+    """Give a mark with as much of *text* as fits; *fields* are those of an earlier mark."""
+    mark = fields or build_mark("cut")
+    if "bytes" not in mark and "items" not in mark:
+        mark = {**mark, "bytes": utf8_length(text)}
     head_room = room - _size({**mark, "head": ""})
     if head_room <= 0:
         return mark if _size(mark) <= room else build_mark("cut")

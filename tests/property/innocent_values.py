@@ -66,9 +66,7 @@ _NAMES: list[Any] = [
     {"partition_key": "tenant#17"},
     {"cache_key": "user:17:profile"},
     {"idempotency_key": "f1f6d2a0-order-17"},
-    {
-        "public_key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl@host"
-    },
+    {"public_key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl@host"},
     {"keyboard": "qwerty"},
     {"keyword": "monkey"},
     {"api_key_id": "17"},
@@ -192,6 +190,7 @@ _PROSE: list[Any] = [
     "begin private talks; the key is trust",
     "pwd",
     "$ pwd\n/home/ada/project",
+    "HOME=/home/ada\nPWD=/home/ada/project\nOLDPWD=/home/ada",
     "sign in with your e-mail and password, then press Enter",
 ]
 _CODE: list[Any] = [
@@ -245,6 +244,8 @@ _CODE: list[Any] = [
     "secret_santa_assignment_list_for_2026",
 ]
 _PLACES: list[Any] = [
+    {"PWD": "/home/ada/project", "OLDPWD": "/home/ada"},
+    "ec2:AcceptTransitGatewayVpcAttachment",
     "/home/ada/src/agenttrace/encode/redact_rules.py",
     "C:\\Users\\ada\\AppData\\Local\\Temp\\pass.txt",
     "/etc/passwd",
