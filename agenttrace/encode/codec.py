@@ -27,6 +27,7 @@ _TIME_MS = Limits().time_ms
 _MIN_LIMIT_BYTES = 64
 _HEADER_TEXT_CHARACTERS = 1024
 _HEADER_BYTES = 16_384
+_HEADER_DEPTH = 4
 
 _BARE_MARK = orjson.dumps(build_mark("unencodable"))
 
@@ -82,12 +83,9 @@ def encode_header(header: list[Any]) -> bytes:
     one is cut and keeps a digest so that two of them stay apart, any other value
     becomes its encoded text.
     """
-    try:
-        encoded = orjson.dumps(header)
-        if len(encoded) <= _HEADER_BYTES:
-            return encoded
-    except Exception:
-        pass
+    encoded = encode_plain(header, _HEADER_BYTES, _HEADER_DEPTH)
+    if encoded is not None:
+        return encoded
     return orjson.dumps([_column(value) for value in header])
 
 

@@ -113,6 +113,18 @@ class TestEncodeHeader:
         assert decode(encode_header(header))[H_AGENT_NAME] == "a\\ud800"
         assert decode(encode_header(header))[H_EXTRA] == {"turn": str(2**70)}
 
+    def test_does_not_let_orjson_see_an_enum(self) -> None:
+        """A name that is a member of an Enum is its value, and never ends the process."""
+
+        class Bad(enum.Enum):
+            ONE = "agent"
+
+            @property
+            def value(self) -> Any:  # type: ignore[override]
+                raise RuntimeError("no value")
+
+        assert decode(encode_header([*_HEADER[:4], Bad.ONE, *_HEADER[5:]]))[H_AGENT_NAME] == "agent"
+
     def test_keeps_overlong_names_apart(self) -> None:
         """Two names that differ beyond the cut stay two."""
         names = []
