@@ -230,6 +230,10 @@ class Writer:
         if not self.turn.take(0.0):  # another drains, and looks once more when it is done
             self._is_starting = False
             return
+        if self._is_closing:  # it was started, and comes to run after the end: the ring may be gone
+            self._is_starting = False
+            self.turn.give()
+            return
         self.turn.begin()
         self._is_starting = False
         try:

@@ -135,6 +135,19 @@ class TestTheWriter:
         assert len(sink.threads) == 1
         recorder.shutdown()
 
+    def test_that_comes_to_run_after_the_end_leaves_at_once(self, database: str) -> None:
+        """A thread that was started, and gets its first turn when the ring is gone, touches nothing."""
+        recorder = build_recorder(database)
+        recorder.publish(build_body(0))
+        writer = recorder._writer
+        assert writer is not None
+        recorder.shutdown()
+        thread = threading.Thread(target=writer._run)
+        thread.start()
+        thread.join(5.0)
+        assert not thread.is_alive() and writer.turn.ident == 0
+        assert errors.LOSSES == {}
+
     def test_discards_and_counts_what_it_records_itself(self, database: str) -> None:
         """Recording that its own work sets off never feeds on itself."""
         recorder, sink = _with_sink(database)
