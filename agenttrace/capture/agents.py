@@ -12,7 +12,7 @@ import logging
 import sys
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from agenttrace import clock
 from agenttrace.capture import context
@@ -21,6 +21,7 @@ from agenttrace.capture.calls import end_in_child
 from agenttrace.capture.context import CURRENT, PIPE, SWITCH, Agent, Operation
 from agenttrace.capture.emit import announce_agent, emit, encode_value, object_of
 from agenttrace.capture.failures import emit_returned_failure, record_failure, status_of
+from agenttrace.capture.handles import ScopeHandle
 from agenttrace.errors import contain, contained, is_strict
 
 __all__ = ["AgentScope", "AgentTracer", "agent_scope", "close_agent", "open_agent"]
@@ -93,7 +94,7 @@ def close_agent(
     )
 
 
-class AgentScope:
+class AgentScope(ScopeHandle):
     """The handle that ``with agent_scope(…) as agent`` gives."""
 
     def __init__(self, name: str, input: Any, given: dict[str, Any]) -> None:
@@ -134,7 +135,7 @@ class AgentScope:
             )
         return agent
 
-    def __enter__(self) -> AgentScope:
+    def __enter__(self) -> Self:
         if CURRENT.get() is None:
             with contained("capture.decide"):
                 PIPE.decide()
@@ -165,17 +166,6 @@ class AgentScope:
             close_agent(operation, self._output, exc, self._failure, self._is_error)
         except Exception as failure:
             contain("capture.agent_end", failure)
-
-    async def __aenter__(self) -> AgentScope:
-        return self.__enter__()
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.__exit__(exc_type, exc, traceback)
 
     def set_output(self, value: Any, *, is_error: bool = False) -> None:
         """Keep *value* as what the agent gave; with *is_error* the run counts as failed."""
@@ -210,8 +200,8 @@ class AgentScope:
 def _warn_of_leak(name: str) -> None:
     """In strict mode, say when a scope will stay open while a generator is suspended."""
     frame = sys._getframe(2)
-    if frame.f_code.co_filename == __file__ and frame.f_back is not None:
-        frame = frame.f_back  # through __aenter__
+    if frame.f_code.co_name == "__aenter__" and frame.f_back is not None:
+        frame = frame.f_back
     caller = frame.f_back
     lazy = frame.f_code.co_flags & (inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR)
     if lazy and caller is not None and not caller.f_code.co_filename.endswith("contextlib.py"):

@@ -7,7 +7,7 @@ Invariant: with tracing off a scope gives the same handle, and its ids work.
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from agenttrace.capture import context
 from agenttrace.capture.agents import close_agent
@@ -15,12 +15,13 @@ from agenttrace.capture.calls import close_call, open_call
 from agenttrace.capture.context import CURRENT, PIPE, SWITCH, Operation
 from agenttrace.capture.emit import announce_agent, emit_conversation, encode_value, object_of
 from agenttrace.capture.failures import emit_returned_failure, record_failure, status_of
+from agenttrace.capture.handles import ScopeHandle
 from agenttrace.errors import contain, contained
 
 __all__ = ["ConversationScope", "ToolScope", "conversation_scope", "tool_scope"]
 
 
-class ConversationScope:
+class ConversationScope(ScopeHandle):
     """The handle that ``with conversation_scope(…) as conversation`` gives."""
 
     def __init__(self, conversation_id: str | None, task: str | None, metadata: Any) -> None:
@@ -37,7 +38,7 @@ class ConversationScope:
             self._given_id = context.new_conversation_id()
         return self._given_id
 
-    def __enter__(self) -> ConversationScope:
+    def __enter__(self) -> Self:
         if CURRENT.get() is None:
             with contained("capture.decide"):
                 PIPE.decide()
@@ -64,17 +65,6 @@ class ConversationScope:
             with contained("capture.agent_end"):
                 close_agent(operation.implicit, b"null", exc)
 
-    async def __aenter__(self) -> ConversationScope:
-        return self.__enter__()
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.__exit__(exc_type, exc, traceback)
-
 
 def conversation_scope(
     conversation_id: str | None = None, *, task: str | None = None, metadata: Any = None
@@ -93,7 +83,7 @@ def conversation_scope(
 _NOT_SET: Any = object()
 
 
-class ToolScope:
+class ToolScope(ScopeHandle):
     """The handle that ``with tool_scope(…) as call`` gives."""
 
     def __init__(self, name: str, call_id: str | None, arguments: Any) -> None:
@@ -116,7 +106,7 @@ class ToolScope:
         """The id that pairs the call with its result; None while tracing is off."""
         return None if self._call is None else self._call.span_id
 
-    def __enter__(self) -> ToolScope:
+    def __enter__(self) -> Self:
         self._previous = CURRENT.get()
         if not SWITCH:
             return self
@@ -189,17 +179,6 @@ class ToolScope:
             arguments=call.joined_arguments,
         )
         close_call(call, status, payload, error_id=error_id, error_type=error_type)
-
-    async def __aenter__(self) -> ToolScope:
-        return self.__enter__()
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.__exit__(exc_type, exc, traceback)
 
 
 def tool_scope(name: str, *, call_id: str | None = None, arguments: Any = None) -> ToolScope:

@@ -8,7 +8,7 @@ one ``model_turn``; what had streamed in before an abort is kept.
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from agenttrace import clock
 from agenttrace.capture import context
@@ -17,6 +17,7 @@ from agenttrace.capture.calls import end_in_child
 from agenttrace.capture.context import CURRENT, PIPE, SWITCH, Operation
 from agenttrace.capture.emit import announce_agent, emit, encode_value, object_of
 from agenttrace.capture.failures import record_failure, status_of
+from agenttrace.capture.handles import ScopeHandle
 from agenttrace.capture.usage import read_usage
 from agenttrace.errors import contain, contained
 
@@ -28,7 +29,7 @@ _DELTA_ROW_NS = 250_000_000
 _KEPT_TEXT_CHARS = 262_144
 
 
-class ModelTurn:
+class ModelTurn(ScopeHandle):
     """The handle that ``with model_turn(…) as turn`` gives."""
 
     def __init__(self, model: str, provider: str | None, input: Any, turn: int | None, params: Any) -> None:
@@ -51,7 +52,7 @@ class ModelTurn:
         self._rows = 0
         self._last_row_ns = 0
 
-    def __enter__(self) -> ModelTurn:
+    def __enter__(self) -> Self:
         if CURRENT.get() is None:
             with contained("capture.decide"):
                 PIPE.decide()
@@ -201,17 +202,6 @@ class ModelTurn:
             extra={**self._turn_column, "model": self._model, "provider": self._provider, **self._usage},
             ts_ns=now_ns,
         )
-
-    async def __aenter__(self) -> ModelTurn:
-        return self.__enter__()
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.__exit__(exc_type, exc, traceback)
 
 
 def model_turn(
