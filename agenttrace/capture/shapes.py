@@ -114,7 +114,7 @@ def _wrap_coroutine(tracer: Tracer, plan: ArgumentPlan) -> Wrapper:
     ) -> Coroutine[Any, Any, Any]:
         if plan.bind(args, kwargs) is None:
             # Python refuses this call at once, not at the first await; so do we.
-            return _refused(tracer, wrapped, args, kwargs)  # type: ignore[no-any-return]
+            return _call_now(tracer, wrapped, args, kwargs)  # type: ignore[no-any-return]
         coroutine = run(wrapped, args, kwargs)
         _rename(coroutine, wrapped)
         return coroutine
@@ -122,10 +122,10 @@ def _wrap_coroutine(tracer: Tracer, plan: ArgumentPlan) -> Wrapper:
     return call_coroutine
 
 
-def _refused(
+def _call_now(
     tracer: Tracer, wrapped: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
-    """Make a call that does not fit, and record the TypeError as the call's own."""
+    """Make the call itself, before any await or next; what it raises, mostly a TypeError, is its own."""
     try:
         return wrapped(*args, **kwargs)
     except BaseException as exc:
@@ -148,13 +148,7 @@ def _wrap_generator(tracer: Tracer) -> Wrapper:
     def call_generator(
         wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Generator[Any, Any, Any]:
-        try:
-            inner = wrapped(*args, **kwargs)  # binds the arguments; no line of the body runs
-        except BaseException as exc:
-            call = tracer.begin(args, kwargs)
-            if call is not None:
-                tracer.fail(call, exc)
-            raise
+        inner = _call_now(tracer, wrapped, args, kwargs)  # binds the arguments; no line of the body runs
         made = _drive_generator(tracer, inner, args, kwargs)
         _rename(made, wrapped)
         return made
@@ -220,13 +214,7 @@ def _wrap_async_generator(tracer: Tracer) -> Wrapper:
     def call_async_generator(
         wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> AsyncGenerator[Any, Any]:
-        try:
-            inner = wrapped(*args, **kwargs)
-        except BaseException as exc:
-            call = tracer.begin(args, kwargs)
-            if call is not None:
-                tracer.fail(call, exc)
-            raise
+        inner = _call_now(tracer, wrapped, args, kwargs)  # binds the arguments; no line of the body runs
         made = _drive_async_generator(tracer, inner, args, kwargs)
         _rename(made, wrapped)
         return made
