@@ -42,6 +42,8 @@ def open_agent(
     if SWITCH:
         PIPE.prepare()
     parent = CURRENT.get()
+    if parent is not None and parent.caught is not None:
+        parent.caught.settle()
     if parent is not None and conversation_id not in (None, parent.conversation_id):
         parent = None  # another conversation has a root of its own
     conversation = conversation_id or (parent and parent.conversation_id) or context.new_conversation_id()
@@ -66,6 +68,8 @@ def close_agent(
     agent = operation.agent
     if agent is None or not operation.recorded:
         return
+    if operation.caught is not None:
+        operation.caught.settle()
     agent.closed = True
     if operation.epoch != PIPE.epoch:
         end_in_child(operation)

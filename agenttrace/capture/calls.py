@@ -14,6 +14,7 @@ from typing import Any
 from agenttrace import clock
 from agenttrace.capture.arguments import ArgumentPlan
 from agenttrace.capture.context import CURRENT, PIPE, Operation, ToolCall, enclosing_agent
+from agenttrace.capture.detectors import detect_failure
 from agenttrace.capture.emit import announce_agent, emit, encode_value, identity_of, object_of
 from agenttrace.capture.failures import emit_returned_failure, record_failure, status_of
 from agenttrace.encode import codec
@@ -76,6 +77,8 @@ def open_call(
     """
     agent = parent.agent
     assert agent is not None, "the caller chose an operation with an agent"
+    if parent.caught is not None:
+        parent.caught.settle()
     call = ToolCall(name, agent, parent, arguments)
     parent.live_calls += 1
     if call_id is None and not parent.failed_calls:
@@ -113,6 +116,8 @@ def close_call(
     parent, agent = call.parent, call.agent
     assert parent is not None and agent is not None, "a call runs in an agent"
     parent.live_calls -= 1
+    if call.caught is not None:
+        call.caught.settle()
     if status == "error" or parent.failed_calls:
         _note_outcome(parent, call, status == "error")
     if call.epoch != PIPE.epoch:
@@ -208,11 +213,18 @@ class ToolTracer:
                 output = codec.encode(value, self._limit_bytes or PIPE.limit_bytes)
             else:
                 output = _OUTPUT_NOT_KEPT
-            if self._is_error is not None or call.kind == "joined":
-                self._finish_with_care(call, value, output, extra)
+            detected = self._judge(value)
+            if detected is not None or call.kind == "joined":
+                self._finish_with_care(call, value, output, extra, detected)
                 return
             parent, agent = call.parent, call.agent
-            if parent.failed_calls or agent.closed or call.epoch != PIPE.epoch or call.attempt is not None:  # type: ignore[union-attr]
+            if (
+                parent.failed_calls  # type: ignore[union-attr]
+                or agent.closed  # type: ignore[union-attr]
+                or call.caught is not None
+                or call.epoch != PIPE.epoch
+                or call.attempt is not None
+            ):
                 close_call(call, "ok", b'{"is_error":false,"output":' + output + extra + b"}")
                 return
             parent.live_calls -= 1  # type: ignore[union-attr]
@@ -226,11 +238,19 @@ class ToolTracer:
         except Exception as exc:
             contain("capture.tool_result", exc)
 
-    def _finish_with_care(self, call: Operation, value: Any, output: bytes, extra: bytes) -> None:
-        failed = self._is_error is not None and bool(self._is_error(value))
+    def _judge(self, value: Any) -> str | None:
+        """Name what tells that *value* stands for a failure; None when nothing does."""
+        if self._is_error is not None:
+            return "is_error" if self._is_error(value) else None
+        return detect_failure(value)
+
+    def _finish_with_care(
+        self, call: Operation, value: Any, output: bytes, extra: bytes, detected: str | None
+    ) -> None:
+        failed = detected is not None
         error_id = error_type = None
-        if failed and call.agent is not None:
-            error_id = emit_returned_failure(_row_owner(call), call.agent, value, "is_error")
+        if detected is not None and call.agent is not None:
+            error_id = emit_returned_failure(_row_owner(call), call.agent, value, detected)
             error_type = "ReturnedFailure"
         if call.kind == "joined":
             _leave_scope(call, output, failed, error_id, error_type)

@@ -14,7 +14,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from agenttrace import clock
 from agenttrace.errors import count_loss
@@ -25,6 +25,7 @@ __all__ = [
     "PIPE",
     "SWITCH",
     "Agent",
+    "Caught",
     "Operation",
     "Scope",
     "ToolCall",
@@ -76,6 +77,13 @@ class Pipe:
 
 
 PIPE = Pipe()
+
+
+class Caught(Protocol):
+    """Exceptions caught inside one operation that nobody has written yet."""
+
+    def settle(self) -> None:
+        """Write them; those that were raised again meanwhile are left out."""
 
 
 class Agent:
@@ -132,6 +140,8 @@ class Operation:
     """Of the traced tool that joined this tool scope, where the scope was given none."""
     joined_output: bytes | None = None
     joined_failed = False
+    caught: Caught | None = None
+    """What was caught inside and is not yet written; it comes before the operation's next event."""
     implicit: Operation | None = None
     """The agent ``main`` of a conversation scope without an agent."""
 

@@ -15,6 +15,7 @@ from typing import Any
 from agenttrace import clock
 from agenttrace.capture.calls import ToolTracer
 from agenttrace.capture.context import CURRENT, PIPE, ToolCall
+from agenttrace.capture.detectors import INNOCENT, detect_failure
 from agenttrace.capture.emit import identity_of
 from agenttrace.capture.shapes import Wrapper, wrap_function
 from agenttrace.encode import codec
@@ -37,7 +38,13 @@ def wrap_plain_tool(tracer: ToolTracer) -> Wrapper:
         wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         parent = get()
-        if parent is None or parent.agent is None or parent.merges or parent.failed_calls:
+        if (
+            parent is None
+            or parent.agent is None
+            or parent.merges
+            or parent.failed_calls
+            or parent.caught is not None
+        ):
             return general(wrapped, instance, args, kwargs)
         agent = parent.agent
         try:
@@ -64,7 +71,13 @@ def wrap_plain_tool(tracer: ToolTracer) -> Wrapper:
             fail(call, exc)
             raise
         put(parent)
-        if parent.failed_calls or agent.closed or call.epoch != pipe.epoch:
+        if (
+            parent.failed_calls
+            or agent.closed
+            or call.caught is not None
+            or call.epoch != pipe.epoch
+            or (type(result) not in INNOCENT and detect_failure(result) is not None)
+        ):
             tracer.finish(call, result)
             return result
         parent.live_calls -= 1

@@ -68,6 +68,8 @@ class ModelTurn(ScopeHandle):
         parent = context.enclosing_agent(announce_agent)
         agent = parent.agent
         assert agent is not None, "an enclosing agent has an agent"
+        if parent.caught is not None:
+            parent.caught.settle()
         if parent.failed_calls:
             parent.failed_calls.clear()  # the model chose again: no longer a retry
         select_model(parent, self._model, self._provider, None, announce=False)
@@ -175,6 +177,8 @@ class ModelTurn(ScopeHandle):
             return
         agent = operation.agent
         assert agent is not None, "a model turn has an agent"
+        if operation.caught is not None:
+            operation.caught.settle()
         status, error_id, error_type = "ok", None, None
         if exc is not None:
             status, error_type = status_of(exc), type(exc).__name__
