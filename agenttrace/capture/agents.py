@@ -83,11 +83,15 @@ def close_agent(
     elif is_error:
         status, error_type = "error", "ReturnedFailure"
         error_id = emit_returned_failure(operation, agent, returned_failure, "set_output")
+    payload = object_of(output=output, is_error=b"true" if status == "error" else b"false")
+    payload = payload[:-1] + extra + b"}"
+    if operation.caught is not None:
+        payload = operation.caught.close(payload)
     now_ns = clock.now_ns()
     emit(
         "agent_end",
         agent,
-        object_of(output=output, is_error=b"true" if status == "error" else b"false")[:-1] + extra + b"}",
+        payload,
         span_id=operation.span_id,
         parent_span_id=operation.parent_span_id,
         status=status,

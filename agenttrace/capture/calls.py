@@ -117,7 +117,7 @@ def close_call(
     assert parent is not None and agent is not None, "a call runs in an agent"
     parent.live_calls -= 1
     if call.caught is not None:
-        call.caught.settle()
+        payload = call.caught.close(payload)
     if status == "error" or parent.failed_calls:
         _note_outcome(parent, call, status == "error")
     if call.epoch != PIPE.epoch:

@@ -85,6 +85,9 @@ class Caught(Protocol):
     def settle(self) -> None:
         """Write them; those that were raised again meanwhile are left out."""
 
+    def close(self, payload: bytes) -> bytes:
+        """Write them, and add what was only counted to the *payload* of the operation's end."""
+
 
 class Agent:
     """One run of an agent: what its events carry, and what is counted for it."""

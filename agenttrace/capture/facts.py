@@ -13,6 +13,7 @@ from typing import Any
 
 from agenttrace.capture import context
 from agenttrace.capture.agents import emit_custom
+from agenttrace.capture.caught import absorb, write_now
 from agenttrace.capture.context import SWITCH, Agent, Operation
 from agenttrace.capture.emit import announce_agent, emit, encode_value, object_of
 from agenttrace.capture.failures import emit_error, error_id_of, find_handler, remember
@@ -61,6 +62,9 @@ def record_exception(exc: BaseException, *, handled: bool = True) -> None:
 
 def _record_exception(exc: BaseException, handled: bool, handled_at: dict[str, Any]) -> None:
     operation, agent = _stand()
+    if handled and write_now(exc):
+        return  # it was seen as it was caught, with its handler
+    absorb(exc)
     known = error_id_of(exc)
     if known is not None:
         if handled:

@@ -192,11 +192,14 @@ class ModelTurn(ScopeHandle):
         first_chunk_ms = None
         if self._first_chunk_ns is not None:
             first_chunk_ms = b"%.3f" % ((self._first_chunk_ns - operation.started_ns) / 1_000_000)
+        payload = object_of(output=output, first_chunk_ms=first_chunk_ms, **self._ending)
+        if operation.caught is not None:
+            payload = operation.caught.close(payload)
         now_ns = clock.now_ns()
         emit(
             "model_turn",
             agent,
-            object_of(output=output, first_chunk_ms=first_chunk_ms, **self._ending),
+            payload,
             span_id=operation.span_id,
             parent_span_id=operation.parent_span_id,
             status=status,
