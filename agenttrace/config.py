@@ -35,6 +35,8 @@ _PROJECT_KEYS = frozenset(
         "flush_interval_s",
         "on_full",
         "swallowed",
+        "swallowed_exclude",
+        "swallowed_include",
         "sync_interval_s",
     }
 )
@@ -55,6 +57,10 @@ class Settings:
     flush_interval_s: float = 0.05
     on_full: str = "block"
     swallowed: str = "auto"
+    """``on`` writes expected look-ups too, ``off`` watches nothing."""
+    swallowed_include: tuple[str, ...] = ()
+    """Folders, files or package names whose handlers count as the user's own."""
+    swallowed_exclude: tuple[str, ...] = ()
     sync_interval_s: float | None = None
     ring: str = "auto"
     ring_bytes: int = 4 * 1024 * 1024
@@ -71,6 +77,11 @@ _ALLOWED = {
     "flush_interval_s": (0.0, 3600.0),
     "sync_interval_s": (0.0, 3600.0),
     "ring_bytes": (_RING_MIN_BYTES, 1024 * 1024 * 1024),
+}
+_LISTS = {
+    "install": "library names",
+    "swallowed_exclude": "folders, files or package names",
+    "swallowed_include": "folders, files or package names",
 }
 _WORDS = {
     "on_full": ("block", "drop"),
@@ -143,6 +154,8 @@ _ENVIRONMENT = {
     "AGENTTRACE_SYNC_INTERVAL_S": "sync_interval_s",
     "AGENTTRACE_ON_FULL": "on_full",
     "AGENTTRACE_SWALLOWED": "swallowed",
+    "AGENTTRACE_SWALLOWED_INCLUDE": "swallowed_include",
+    "AGENTTRACE_SWALLOWED_EXCLUDE": "swallowed_exclude",
     "AGENTTRACE_RING": "ring",
     "AGENTTRACE_RING_BYTES": "ring_bytes",
     "AGENTTRACE_REDACT": "redact",
@@ -159,7 +172,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
             text = "on" if text.lower() in _TRUE else "off"
         if name == "redact":
             values[name] = False if text.lower() in _FALSE else list(split_names(text))
-        elif name == "install":
+        elif name in _LISTS:
             values[name] = split_names(text)
         else:
             values[name] = text
@@ -222,10 +235,10 @@ def _check(name: str, value: Any, origin: str) -> Any:
         return _check_number(name, value, origin)
     if name == "database":
         return _check_database(value, origin)
-    if name == "install":
+    if name in _LISTS:
         names = (value,) if isinstance(value, str) else tuple(value)
         if not all(isinstance(one, str) for one in names):
-            raise ConfigError(f"{origin}: install = {value!r}; allowed: a list of library names, or ()")
+            raise ConfigError(f"{origin}: {name} = {value!r}; allowed: a list of {_LISTS[name]}, or ()")
         return names
     return value
 

@@ -18,7 +18,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from agenttrace import config
-from agenttrace.capture import context
+from agenttrace.capture import caught, context
 from agenttrace.capture.context import PIPE, SWITCH
 from agenttrace.errors import LOSSES, ConfigError, contain, contained
 from agenttrace.events import ProcessInfo, new_id
@@ -71,6 +71,8 @@ def configure(
     flush_interval_s: float | None = None,
     on_full: str | None = None,
     swallowed: str | None = None,
+    swallowed_include: tuple[str, ...] | list[str] | None = None,
+    swallowed_exclude: tuple[str, ...] | list[str] | None = None,
     sync_interval_s: float | None = None,
 ) -> None:
     """
@@ -89,7 +91,9 @@ def configure(
         redact: More key names or patterns to redact; False for no redaction at all.
         flush_interval_s: How long events may wait for their batch (0.05 s).
         on_full: ``block`` waits up to 0.25 s when the ring is full, ``drop`` never waits.
-        swallowed: ``auto``, ``on`` or ``off``: whether caught exceptions are watched.
+        swallowed: ``auto``, ``on`` (expected look-ups too) or ``off``: whether caught exceptions are watched.
+        swallowed_include: Folders, files or package names whose handlers count as your own.
+        swallowed_exclude: The same for handlers that do not.
         sync_interval_s: Sync the disk this often (seconds); by default the system decides.
 
     Raises:
@@ -104,6 +108,8 @@ def configure(
         "flush_interval_s": flush_interval_s,
         "on_full": on_full,
         "swallowed": swallowed,
+        "swallowed_include": None if swallowed_include is None else tuple(swallowed_include),
+        "swallowed_exclude": None if swallowed_exclude is None else tuple(swallowed_exclude),
         "sync_interval_s": sync_interval_s,
     }
     given = {name: value for name, value in given.items() if value is not None}
@@ -121,6 +127,8 @@ def configure(
         disable()
     elif enabled or database is not None:
         enable()
+    elif SWITCH:
+        _watch_caught()
 
 
 def enable() -> None:
@@ -139,6 +147,7 @@ def enable() -> None:
         if not SWITCH:
             SWITCH.append(True)
         names = _state.settings.install
+    _watch_caught()
     if names:
         with contained("runtime.install"):
             install(*names)
@@ -148,6 +157,7 @@ def disable() -> None:
     """Switch tracing off; what was recorded stays, and `enable` goes on."""
     SWITCH.clear()
     PIPE.decide = _decided
+    _watch_caught()
 
 
 def is_enabled() -> bool:
@@ -168,6 +178,28 @@ def install(*names: str) -> None:
 def uninstall(*names: str) -> None:
     """Take back what `install` did; without names, all of it."""
     _integrations().uninstall(*names)
+    if not names:
+        _watch_caught(False)
+
+
+def _watch_caught(wanted: bool = True) -> None:
+    """Watch caught exceptions while tracing is on and the settings do not say ``off``."""
+    if not hasattr(sys, "monitoring"):  # before Python 3.12
+        return
+    with contained("runtime.swallowed"), _state.lock:
+        settings = _state.settings
+        if wanted and SWITCH and settings is not None and settings.swallowed != "off":
+            from agenttrace.capture import monitoring  # late: only tracing needs it
+            from agenttrace.write.threads import start_masked
+
+            monitoring.install(
+                start_thread=start_masked,
+                include=settings.swallowed_include,
+                exclude=settings.swallowed_exclude,
+                is_thorough=settings.swallowed == "on",
+            )
+        elif "agenttrace.capture.monitoring" in sys.modules:
+            sys.modules["agenttrace.capture.monitoring"].uninstall()
 
 
 def _integrations() -> Any:
@@ -190,6 +222,8 @@ def flush(timeout_s: float | None = None) -> FlushResult:
         from agenttrace.write.writer import FlushResult  # late: nothing was recorded
 
         return FlushResult(0, 0, 0)
+    with contained("runtime.swallowed"):
+        caught.settle_all()
     return recorder.flush(timeout_s)
 
 
@@ -312,6 +346,8 @@ def _disconnect(timeout_s: float = 5.0) -> FlushResult:
     recorder = _state.recorder
     if recorder is None:
         return FlushResult(0, 0, 0)
+    with contained("runtime.swallowed"):
+        caught.settle_all()
     _close_implicit_root()
     result = recorder.shutdown(timeout_s)
     _state.recorder = None
@@ -352,6 +388,7 @@ def _at_exit() -> None:
     if recorder is None:
         return
     try:
+        caught.settle_all()
         _close_implicit_root()
         exc = _fatal_exception()
         recorder.shutdown(exit="ok" if exc is None else f"exception {type(exc).__name__}")
