@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from agenttrace import integrations
-from agenttrace.capture import context
+from agenttrace.capture import caught, context, monitoring
 from agenttrace.capture.agents import close_agent
 from agenttrace.capture.context import CURRENT, PIPE, SWITCH, Pipe
 from agenttrace.encode import codec
@@ -67,6 +67,7 @@ class MemoryRecorder:
         Raises:
             StoreError: An event could not be stored; the message says why.
         """
+        caught.settle_all()
         with self._lock:
             while records := [self._take() for _ in range(min(len(self._bodies), _BATCH_ROWS))]:
                 failed = self._sink.write(records).failed
@@ -162,6 +163,11 @@ def _decided() -> None:
     """Read no settings: a recorder in memory is on whatever they say."""
 
 
+def _no_thread(function: Callable[[], object]) -> bool:
+    """Start none: what was caught is written as the recorder is read."""
+    return False
+
+
 def _unpatch(names: list[str]) -> None:
     if names:  # no name at all would take back every patch
         integrations.uninstall(*names)
@@ -178,7 +184,7 @@ def memory_recorder() -> Iterator[MemoryRecorder]:
     recorder = MemoryRecorder()
     was_on, scope, scopes_opened = bool(SWITCH), CURRENT.get(), context.scopes_opened
     roots = dict(context.implicit_roots)
-    patched = integrations.installed()
+    patched, was_watching = integrations.installed(), monitoring.state().is_on
     _holders.append(recorder)
     try:
         PIPE.__class__ = _HeldPipe
@@ -186,11 +192,16 @@ def memory_recorder() -> Iterator[MemoryRecorder]:
         context.implicit_roots.clear()
         SWITCH[:] = [True]
         integrations.install("auto")
+        if not was_watching:
+            monitoring.install(start_thread=_no_thread)
         yield recorder
     finally:
         recorder._was_on = bool(SWITCH)
+        caught.settle_all()
         for root in context.implicit_roots.values():
             close_agent(root, b"null", None)
+        if not was_watching:
+            monitoring.uninstall()
         _unpatch([name for name in integrations.installed() if name not in patched])
         context.implicit_roots.clear()
         context.implicit_roots.update(roots)
