@@ -9,12 +9,13 @@ or raise.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from _thread import start_new_thread
 from collections.abc import Callable
 
-__all__ = ["Pause", "start_masked"]
+__all__ = ["Pause", "has_ended", "start_masked"]
 
 
 def start_masked(function: Callable[[], object]) -> bool:
@@ -42,6 +43,11 @@ def _start(function: Callable[[], object]) -> bool:
     except RuntimeError:
         return False
     return True
+
+
+def has_ended(native_id: int) -> bool:
+    """Tell whether the system has no such thread in this process any more; True where it does not say."""
+    return not os.path.exists(f"/proc/self/task/{native_id}")
 
 
 class Pause:

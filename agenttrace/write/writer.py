@@ -13,7 +13,7 @@ from __future__ import annotations
 import queue
 import sys
 import time
-from _thread import get_ident
+from _thread import get_ident, get_native_id
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,7 +22,7 @@ from agenttrace import clock
 from agenttrace.errors import StoreBusy, contain, count_loss
 from agenttrace.write.housekeeping import Housekeeping
 from agenttrace.write.ring import Ring
-from agenttrace.write.threads import Pause, start_masked
+from agenttrace.write.threads import Pause, has_ended, start_masked
 from agenttrace.write.turn import Turn
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ __all__ = ["FlushResult", "Writer"]
 
 _REST_S = 5.0
 _FORK_WAIT_S = 2.0
+_FORK_DRAIN_S = 0.1
+_EXIT_WAIT_S = 0.05
 _START_AGAIN_S = 1.0
 
 
@@ -89,6 +91,8 @@ class Writer:
         self._requests: deque[_Request] = deque()
         self._forkers: set[int] = set()
         """Threads that are forking now."""
+        self._native_ids: set[int] = set()
+        """Our threads since the last fork, as the system numbers them."""
         self._is_closing = False
         self._is_starting = False
         self._start_after_s = 0.0
@@ -193,8 +197,13 @@ class Writer:
         """Have the thread end, and keep it from starting; called in the thread that forks."""
         self._forkers.add(get_ident())
         self._calls.put(None)
+        if sys.version_info >= (3, 13) and not self.turn.is_mine() and not self.ring.is_empty():
+            # Here Python looks for threads after after_fork, and warns of one: leave it no reason to start.
+            self.drain_here(time.monotonic() + _FORK_DRAIN_S)
         if not self.turn.take(_FORK_WAIT_S):
             count_loss("write.fork_wait")
+        elif sys.version_info >= (3, 12):
+            self._see_threads_off()
 
     def after_fork(self) -> None:
         """Let the thread start again, in the parent; at once where events wait."""
@@ -204,6 +213,15 @@ class Writer:
         self._hand_over()
 
     # ------------------------------------------------------------------ the thread
+
+    def _see_threads_off(self) -> None:
+        """Wait until the system knows of no thread of ours: Python warns when a fork happens beside one."""
+        deadline_s = time.monotonic() + _EXIT_WAIT_S
+        while self._is_starting or not all(map(has_ended, tuple(self._native_ids))):
+            if time.monotonic() > deadline_s:
+                break
+            time.sleep(0.0001)
+        self._native_ids.clear()
 
     def _is_alive(self) -> bool:
         return bool(self.turn.ident or self._is_starting)
@@ -227,6 +245,7 @@ class Writer:
         return is_started
 
     def _run(self) -> None:
+        self._native_ids.add(get_native_id())
         if not self.turn.take(0.0):  # another drains, and looks once more when it is done
             self._is_starting = False
             return
