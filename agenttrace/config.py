@@ -12,13 +12,24 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from agenttrace.errors import ConfigError
 
-__all__ = ["MEMORY", "Settings", "default_database", "env_switch", "load", "split_names", "user_database"]
+__all__ = [
+    "MEMORY",
+    "VARIABLES",
+    "Settings",
+    "default_database",
+    "env_switch",
+    "load",
+    "render_environment",
+    "split_names",
+    "user_database",
+]
 
 MEMORY = ":memory:"
 
@@ -70,6 +81,8 @@ class Settings:
         """How long one payload may be when it leaves the caller's thread."""
         return max(self.max_blob_bytes, self.max_payload_bytes + 1024)
 
+
+_DEFAULTS = Settings()
 
 _ALLOWED = {
     "max_payload_bytes": (512, 16 * 1024 * 1024),
@@ -145,7 +158,7 @@ def user_database() -> str:
     return str(Path(platformdirs.user_data_dir("agenttrace", appauthor=False)) / "traces.db")
 
 
-_ENVIRONMENT = {
+VARIABLES = {
     "AGENTTRACE_DB": "database",
     "AGENTTRACE_INSTALL": "install",
     "AGENTTRACE_MAX_PAYLOAD_BYTES": "max_payload_bytes",
@@ -160,23 +173,60 @@ _ENVIRONMENT = {
     "AGENTTRACE_RING_BYTES": "ring_bytes",
     "AGENTTRACE_REDACT": "redact",
 }
+"""Which variable stands for which setting."""
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
-    for variable, name in _ENVIRONMENT.items():
+    for variable, name in VARIABLES.items():
         text = environment.get(variable, "").strip()
         if not text:
             continue
         if name == "swallowed" and text.lower() in _TRUE | _FALSE:
             text = "on" if text.lower() in _TRUE else "off"
         if name == "redact":
-            values[name] = False if text.lower() in _FALSE else list(split_names(text))
+            values[name] = _read_redact(text)
         elif name in _LISTS:
             values[name] = split_names(text)
         else:
             values[name] = text
     return values
+
+
+def _read_redact(text: str) -> Any:
+    """Read ``off``, names and patterns parted by commas, or the JSON object that a parent process wrote."""
+    if text.lower() in _FALSE:
+        return False
+    if text.startswith('{"'):
+        import json  # late: only a child process reads this
+
+        with suppress(ValueError):
+            return json.loads(text)
+    return list(split_names(text))
+
+
+def render_environment(settings: Settings, redact: Any = None) -> dict[str, str]:
+    """
+    Write settings as the environment variables that mean the same; those at their default are left out.
+
+    Args:
+        settings: What is in force.
+        redact: Its rules as data, as ``Rules.to_data`` gives them; None for the default ones.
+    """
+    rendered: dict[str, str] = {}
+    for variable, name in VARIABLES.items():
+        value = getattr(settings, name)
+        if value == getattr(_DEFAULTS, name):
+            continue
+        if name in _LISTS:
+            rendered[variable] = ",".join(value) or "none"
+        elif name == "redact":
+            import json  # late: only for a child process
+
+            rendered[variable] = json.dumps(redact)
+        else:
+            rendered[variable] = str(value)
+    return rendered
 
 
 def _from_project(folder: Path) -> dict[str, Any]:

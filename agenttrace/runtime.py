@@ -15,11 +15,13 @@ import logging
 import os
 import sys
 import threading
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from agenttrace import config
 from agenttrace.capture import caught, context
-from agenttrace.capture.context import PIPE, SWITCH
+from agenttrace.capture.context import CURRENT, PIPE, SWITCH, Operation
+from agenttrace.capture.propagation import HERITAGE, SCOPE_VARIABLE, parse_scope, unpack_scope
 from agenttrace.errors import LOSSES, ConfigError, contain, contained
 from agenttrace.events import ProcessInfo, new_id
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from agenttrace.write.writer import FlushResult
 
 __all__ = [
+    "adopt",
     "configure",
     "current_settings",
     "disable",
@@ -55,6 +58,12 @@ class _State:
         self.process_id: str | None = None
         self.parent_process_id: str | None = None
         self.hooked = False
+        self.inherited: dict[str, str] = {}
+        """Environment variables that only we know of: a parent process gave them to this one."""
+        self.origin: Operation | None = None
+        """The operation, of another process, that this process was started in."""
+        self.is_placed = False
+        """Whether the above has been looked for."""
 
 
 _state = _State()
@@ -115,7 +124,7 @@ def configure(
     given = {name: value for name, value in given.items() if value is not None}
     with _state.lock:
         merged = {**_state.given, **given}
-        settings = config.load(merged)
+        settings = config.load(merged, _environment())
         if "redact" in given:
             _build_rules(settings)  # raises here, where it was asked for, and not in the writer
         _state.given = merged
@@ -144,6 +153,9 @@ def enable() -> None:
         if _state.recorder is None:
             PIPE.publish = _connect_and_publish
             PIPE.prepare = _connect_first
+        if not _state.is_placed:
+            _state.is_placed = True
+            _place_process(parse_scope(os.environ.get(SCOPE_VARIABLE, "")))
         if not SWITCH:
             SWITCH.append(True)
         names = _state.settings.install
@@ -238,7 +250,8 @@ def reset() -> None:
     disable()
     shutdown()
     with _state.lock:
-        _state.given, _state.settings = {}, None
+        _state.given, _state.settings, _state.inherited = {}, None, {}
+        _state.origin, _state.is_placed = None, False
         PIPE.limit_bytes = config.Settings().limit_bytes
         start_from_environment()
 
@@ -268,14 +281,76 @@ def _decide() -> None:
 
 def _decided() -> None:
     """Stand in once there is nothing left to decide, or to prepare."""
+    if _state.origin is not None and CURRENT.get() is None:
+        CURRENT.set(_state.origin)  # a thread or context that has not inherited it
+
+
+def adopt(environment: Mapping[str, str], scope: Mapping[str, str]) -> None:
+    """
+    Go on as the process that has started this one: switched on, with its settings, in its scope.
+
+    Args:
+        environment: What ``HERITAGE.settings`` gave there; it counts more than ``os.environ``,
+            which stays as it is.
+        scope: What ``pack_scope`` gave there.
+    """
+    with contained("runtime.adopt"):
+        with _state.lock:
+            _state.inherited = {str(name): str(value) for name, value in environment.items()}
+            settings = _load_settings()
+            if _state.recorder is not None and settings != _state.settings:
+                _disconnect()
+            _state.settings = settings
+            PIPE.limit_bytes = settings.limit_bytes
+        enable()
+        CURRENT.set(unpack_scope(scope))
+
+
+def _place_process(ids: Mapping[str, str]) -> None:
+    """Let the process stand where its environment says it was started."""
+    _state.origin = origin = unpack_scope(ids)
+    if origin is not None:
+        _place_lost_calls()
+        if CURRENT.get() is None:
+            CURRENT.set(origin)
+
+
+def _place_lost_calls() -> None:
+    """Let calls outside any scope belong to the agent that this process was started by."""
+    origin = _state.origin
+    if origin is not None and origin.agent is not None:
+        context.implicit_roots[PIPE.epoch] = origin
+
+
+def _settings_for_children() -> dict[str, str]:
+    """Give the environment variables that make a child record as this process does; {} while off."""
+    settings = _state.settings
+    if not SWITCH or settings is None:
+        return {}
+    known = _environment()
+    variables = {name: value for name, value in known.items() if name.startswith("AGENTTRACE")}
+    variables.pop(SCOPE_VARIABLE, None)
+    rules = None if settings.redact is None else _build_rules(settings).to_data()
+    for name, value in config.render_environment(settings, rules).items():
+        # What the environment says itself stays as it is written there; a relative path would mislead.
+        if name not in variables or config.VARIABLES[name] in {*_state.given, "database"}:
+            variables[name] = value
+    return {**variables, "AGENTTRACE": "1"}
+
+
+def _environment() -> Mapping[str, str]:
+    return {**os.environ, **_state.inherited}
+
+
+HERITAGE.settings = _settings_for_children
 
 
 def _load_settings() -> config.Settings:
     try:
-        return config.load(_state.given)
+        return config.load(_state.given, _environment())
     except ConfigError as exc:
         logging.getLogger("agenttrace").warning("%s; recording goes on with defaults", exc)
-        environment = {"AGENTTRACE_DB": os.environ.get("AGENTTRACE_DB", "")}
+        environment = {"AGENTTRACE_DB": _environment().get("AGENTTRACE_DB", "")}
         try:
             return config.load(_state.given, environment)
         except ConfigError:
@@ -332,9 +407,6 @@ def _connect() -> None:
     _state.settings, _state.recorder = settings, recorder
     if not _state.hooked:
         _state.hooked = True
-        os.register_at_fork(
-            before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
-        ) if hasattr(os, "register_at_fork") else None
         atexit.register(_at_exit)
     PIPE.publish = recorder.publish
     PIPE.prepare = _decided
@@ -355,13 +427,14 @@ def _disconnect(timeout_s: float = 5.0) -> FlushResult:
     PIPE.publish = _connect_and_publish
     PIPE.prepare = _connect_first
     PIPE.renew_identity(new_id(8))
+    _place_lost_calls()
     return result
 
 
 def _close_implicit_root() -> None:
     """End the agent ``main`` of this process; with the exception that ends the process, if one does."""
     root = context.implicit_roots.pop(PIPE.epoch, None)
-    if root is None:
+    if root is None or root is _state.origin:
         return
     from agenttrace.capture.agents import close_agent
 
@@ -415,8 +488,25 @@ def _after_fork_in_child() -> None:
         context.implicit_roots.clear()
         LOSSES.clear()
         PIPE.renew_identity(new_id(8))
+        _place_lost_calls()
+        _forget_caught()
         if _state.recorder is not None:
             _state.recorder.after_in_child()
+
+
+def _forget_caught() -> None:
+    """Leave to the parent process what it caught and has not written yet."""
+    operation = CURRENT.get()
+    while operation is not None:
+        operation.caught = None
+        operation = operation.parent
+
+
+if hasattr(os, "register_at_fork"):
+    # At once, not with the first event: children forked before it would share their span ids.
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+    )
 
 
 def wire_store() -> type[TraceStore]:
