@@ -131,9 +131,9 @@ class CaughtInside:
         self.counted_object = 0
         """``id`` of the last exception that was only counted."""
         self.lookup_count = 0
-        """Expected look-ups: raised and caught in one frame."""
+        """Expected look-ups in the user's own files: raised and caught in one frame."""
         self.elsewhere_count = 0
-        """Caught in other people's files, and never outside of them."""
+        """Errors caught in other people's files that had left no operation."""
 
     def settle(self) -> None:
         """Write what waits, but not what is being handled at this moment: it may go on."""
@@ -143,6 +143,7 @@ class CaughtInside:
     def close(self, payload: bytes) -> bytes:
         """Write what waits, and add what was only counted to the *payload* of the operation's end."""
         self.settle()
+        _forget_counted(self)
         counts = {
             "more_count": self.more_count,
             "lookup_count": self.lookup_count,
@@ -189,7 +190,6 @@ def keep(inside: CaughtInside, exc: BaseException, place: Place) -> bool:
     if type(known) is Waiting and known.mark is mark:
         known.places = (*known.places, place)
         return True
-    _count_only(inside, None)
     if inside.row_count >= ROWS_LIMIT_COUNT:
         _count_only(inside, exc)
         return False
@@ -209,16 +209,21 @@ def keep(inside: CaughtInside, exc: BaseException, place: Place) -> bool:
     return True
 
 
-def _count_only(inside: CaughtInside, exc: BaseException | None) -> None:
+def _count_only(inside: CaughtInside, exc: BaseException) -> None:
     """Count *exc* beyond the limit; of those, only the last is known again when it goes on."""
     former = inside.counted_object
+    if former and former in {id(link) for link in _told_by(exc)}:
+        inside.more_count -= 1  # raised from the last one, which is no failure of its own then
+    _forget_counted(inside)
+    inside.more_count += 1
+    inside.counted_object = id(exc)
+    _by_object[id(exc)] = inside
+
+
+def _forget_counted(inside: CaughtInside) -> None:
+    former, inside.counted_object = inside.counted_object, 0
     if former and _by_object.get(former) is inside:
-        del _by_object[former]
-    inside.counted_object = 0
-    if exc is not None:
-        inside.more_count += 1
-        inside.counted_object = id(exc)
-        _by_object[id(exc)] = inside
+        _by_object.pop(former, None)
 
 
 def _describe(waiting: Waiting, exc: BaseException) -> None:
@@ -231,18 +236,35 @@ def _describe(waiting: Waiting, exc: BaseException) -> None:
     if operation.attempt is not None:
         waiting.extra = {"attempt": operation.attempt, "retry_of": operation.retry_of}
     waiting_ids = {other.mark[0] for other in list(_unwritten.values())}
-    current = sys.exception()  # what goes on being handled after *exc*: a failure beside it
-    beside = set() if current is None else {id(link) for link in chain_of(current)}
+    told = {id(link) for link in _told_by(exc)}
     absorbed = []
     for link in _relatives(exc):
         mark = mark_of(link)
         if mark is None or link is exc:
             continue
-        if mark[0] in waiting_ids and id(link) not in beside:
+        if mark[0] in waiting_ids and id(link) in told:
             absorbed.append(mark[0])
         elif "cause_error_id" not in waiting.extra:
             waiting.extra["cause_error_id"] = mark[0]
     waiting.absorbed = frozenset(absorbed)
+
+
+def _told_by(exc: BaseException) -> Iterable[BaseException]:
+    """
+    Give what needs no row of its own when *exc*, just caught, has one: what it was raised from.
+
+    What merely was being handled meanwhile, and goes on being handled after *exc*, is a failure
+    beside it: ``except A: try: clean_up() except B: pass``.
+    """
+    current = sys.exception()
+    beside = set() if current is None else {id(link) for link in chain_of(current)}
+    is_named = True
+    for link in chain_of(exc):
+        if link is not exc and (is_named or id(link) not in beside):
+            yield link
+            if isinstance(link, BaseExceptionGroup):
+                yield from leaves_of(link)
+        is_named = is_named and link.__cause__ is not None
 
 
 def _relatives(exc: BaseException) -> Iterable[BaseException]:
