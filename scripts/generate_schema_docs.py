@@ -187,6 +187,7 @@ WORDS: dict[str, tuple[str, dict[str, str]]] = {
             "span_id": "the innermost operation that it left, or in which it was caught",
             "parent_span_id": "the operation around that",
             "seq": "seq of its first `error` row",
+            "claimed_by": "the agent in whose operation it stopped, when that agent's run ended ok afterwards",
         },
     ),
     "failure_facts": (
@@ -294,6 +295,16 @@ WORDS: dict[str, tuple[str, dict[str, str]]] = {
             "position": "everything before it is in the database",
             "created_ms": "its first batch",
             "closed_ms": "when the last batch came",
+        },
+    ),
+    "failure_reports": (
+        "The failures that a model was told of, or that stand in an agent's answer; made from the events.",
+        {
+            "error_id": "the failure",
+            "agent_id": "whose model or answer it was: the agent's that failed, or one above",
+            "kind": "`model_call` or `agent_end`",
+            "event_id": "the event that tells of it",
+            "ts_ms": "when",
         },
     ),
     "payload_blobs": (

@@ -2,7 +2,8 @@
 The one door by which events enter the database: a batch, in one transaction.
 
 Invariants: the events of a batch, their agents' rollups, the operations that
-they open and close, and the ring's position are written together or not at all;
+they open and close, the failures that they tell of, and the ring's position are
+written together or not at all;
 a ring's position moves by compare-and-set, so that two drainers never write the
 same frame twice; ``seq`` is given inside the write transaction, so that several
 processes may write to one agent. A row that the database refuses is counted,
@@ -30,6 +31,7 @@ from agenttrace.store.ledger import (
     put_process,
 )
 from agenttrace.store.plan import Plan, Record, agents_of, build_plan
+from agenttrace.store.reports import put_reports
 from agenttrace.store.target import Target, resolve_target
 
 __all__ = [
@@ -219,6 +221,7 @@ def _store(connection: sqlite3.Connection, records: Sequence[Record]) -> Plan:
             insert.put_plan(connection, plan, records)
         except _ROW_ERRORS as exc:
             raise _Refused from exc
+        put_reports(connection, plan, records)
     return plan
 
 
@@ -233,6 +236,7 @@ def _store_carefully(connection: sqlite3.Connection, records: Sequence[Record]) 
     for index, exc in bad.items():
         plan.count_failure(records[index].header[0], exc)
     insert.put_plan(connection, plan, records)
+    put_reports(connection, plan, records)
     return plan
 
 

@@ -15,6 +15,7 @@ __all__ = [
     "TABLES",
     "AgentRollup",
     "Conversation",
+    "FailureReport",
     "OpenSpan",
     "PayloadBlob",
     "Process",
@@ -168,6 +169,21 @@ class Ring(Model):
         table_name = "rings"
 
 
+class FailureReport(Model):
+    """One failure that a model was told of, or that stands in an agent's own answer."""
+
+    conversation_id = TextField()
+    error_id = TextField()
+    agent_id = TextField()
+    kind = TextField()
+    event_id = TextField(null=True)
+    ts_ms = IntegerField(null=True)
+
+    class Meta:
+        table_name = "failure_reports"
+        primary_key = CompositeKey("conversation_id", "error_id")
+
+
 class PayloadBlob(Model):
     """One whole payload that was too long for its row, redacted."""
 
@@ -195,6 +211,7 @@ TABLES: tuple[type[Model], ...] = (
     TrajectoryEvent,
     AgentRollup,
     OpenSpan,
+    FailureReport,
     Process,
     Ring,
     PayloadBlob,

@@ -224,6 +224,8 @@ class Failure:
     call_id: str | None
     parent_agent_id: str | None
     seq: int
+    claimed_by: str | None
+    """The agent in whose operation it stopped, if that ended ok afterwards."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,8 @@ QUERIES: dict[str, tuple[str, set[str]]] = {
         },
     ),
     "every swallowed error": (
-        "SELECT at, agent_name, message, raised_at, handled_at FROM failures WHERE fate = 'swallowed'",
+        "SELECT at, agent_name, message, raised_at, handled_at, claimed_by FROM failures"
+        " WHERE fate = 'swallowed'",
         {"idx_events_error_id", "idx_events_span", "idx_events_told"},
     ),
     "the last calls of one tool": (
