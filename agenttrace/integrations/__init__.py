@@ -13,7 +13,10 @@ from agenttrace.errors import ConfigError
 
 __all__ = ["INTEGRATIONS", "install", "installed", "uninstall"]
 
-INTEGRATIONS = {"threads": "agenttrace.integrations.threads"}
+INTEGRATIONS = {
+    "threads": "agenttrace.integrations.threads",
+    "processes": "agenttrace.integrations.processes",
+}
 """Name to the module that has ``install()`` and ``uninstall()``."""
 
 _installed: list[str] = []
