@@ -15,6 +15,7 @@ __all__ = ["INTEGRATIONS", "install", "installed", "uninstall"]
 
 INTEGRATIONS = {
     "threads": "agenttrace.integrations.threads",
+    "exceptions": "agenttrace.integrations.exceptions",
     "processes": "agenttrace.integrations.processes",
 }
 """Name to the module that has ``install()`` and ``uninstall()``."""

@@ -1,0 +1,204 @@
+"""
+Exceptions that nobody awaits: what Python only prints, recorded where it happened.
+
+Covers ``sys.excepthook``, ``threading.excepthook``, ``sys.unraisablehook`` and what event loops
+hand to ``call_exception_handler``, such as "Task exception was never retrieved". Invariant: each
+hook does what the one before it did, with the same arguments, whatever becomes of our record;
+once uninstalled, or while the interpreter is being torn down, it does that alone. Cost: nothing
+until an exception gets there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import gc
+import sys
+import threading
+import types
+from collections.abc import Callable
+from contextvars import Context
+from typing import Any
+
+from agenttrace.capture.context import CURRENT, SWITCH, Operation
+from agenttrace.capture.lost import note_end_of, note_fatal
+from agenttrace.capture.propagation import run_in_scope
+from agenttrace.errors import contained
+
+__all__ = ["install", "uninstall"]
+
+_TEXT_LIMIT = 200
+
+Hook = Callable[..., Any]
+Build = Callable[[Hook, list[bool]], Hook]
+"""Makes a hook around the former one; the list is empty once ours is uninstalled."""
+
+
+class _Place:
+    """One place where a hook stands: an attribute of a module or class."""
+
+    def __init__(self, owner: Any, name: str, build: Build) -> None:
+        self._owner = owner
+        self._name = name
+        self._build = build
+        self._former: Hook | None = None
+        self._ours: Hook | None = None
+        self._alive: list[bool] = []
+        self._is_inherited = False
+
+    def apply(self) -> None:
+        """Put our hook in front of the one that stands there."""
+        if self._ours is not None:
+            return
+        self._former = getattr(self._owner, self._name)
+        self._is_inherited = isinstance(self._owner, type) and self._name not in vars(self._owner)
+        self._alive = [True]
+        self._ours = self._build(self._former, self._alive)
+        setattr(self._owner, self._name, self._ours)
+
+    def undo(self) -> None:
+        """Put the former one back; where somebody stands in front of ours, ours only passes on."""
+        self._alive.clear()
+        if self._ours is not None and vars(self._owner).get(self._name) is self._ours:
+            if self._is_inherited:
+                delattr(self._owner, self._name)
+            else:
+                setattr(self._owner, self._name, self._former)
+        self._ours = self._former = None
+
+
+def _build_plain(record: Callable[..., None]) -> Build:
+    def build(former: Hook, alive: list[bool]) -> Hook:
+        # Kept in cells: as the interpreter goes down, the names of a module become None.
+        is_finalizing, switch = sys.is_finalizing, SWITCH
+
+        @functools.wraps(former)
+        def hook(*args: Any) -> None:
+            try:
+                if alive and switch and not is_finalizing():
+                    record(*args)
+            finally:
+                former(*args)
+
+        return hook
+
+    return build
+
+
+def _on_fatal(kind: Any, exc: Any, traceback: Any = None) -> None:
+    with contained("integrations.excepthook"):
+        if isinstance(exc, BaseException):
+            note_fatal(exc, CURRENT.get())
+
+
+def _on_thread(args: Any) -> None:
+    with contained("integrations.threading_excepthook"):
+        exc, scope = args.exc_value, CURRENT.get()
+        if isinstance(exc, BaseException) and scope is not None:
+            name = "" if args.thread is None else str(args.thread.name)
+            note_end_of(exc, scope, _at("threading.excepthook", name))
+
+
+def _on_unraisable(args: Any) -> None:
+    with contained("integrations.unraisablehook"):
+        exc, scope = args.exc_value, CURRENT.get()
+        if isinstance(exc, BaseException) and scope is not None:
+            text = f"{args.err_msg or 'Exception ignored in'}: {_name_of(args.object)}"
+            note_end_of(exc, scope, _at("sys.unraisablehook", text))
+
+
+def _at(hook: str, what: str) -> dict[str, Any]:
+    """Name the hook in a file's place: there is no line that caught it."""
+    return {"file": f"<{hook}>", "line": 0, "function": what[:_TEXT_LIMIT]}
+
+
+def _name_of(thing: Any) -> str:
+    """Name what raised, without running any of its code: it may be half gone."""
+    if type(thing) is types.MethodType:
+        thing = thing.__func__
+    if type(thing) is types.FunctionType:
+        return thing.__qualname__
+    return type(thing).__name__
+
+
+def _build_loop(former: Hook, alive: list[bool]) -> Hook:
+    is_finalizing, switch = sys.is_finalizing, SWITCH
+
+    @functools.wraps(former)
+    def call_exception_handler(self: Any, context: Any) -> Any:
+        scope = _on_loop(context) if alive and switch and not is_finalizing() else None
+        if scope is None:
+            return former(self, context)
+        return run_in_scope(scope, former, self, context)  # what a handler logs belongs there too
+
+    return call_exception_handler
+
+
+def _on_loop(context: Any) -> Operation | None:
+    """Record what an event loop was told of; give the scope that it happened in, where one is known."""
+    with contained("integrations.asyncio_handler"):
+        exc = context.get("exception")
+        scope = _scope_of(context)
+        if isinstance(exc, BaseException) and scope is not None:
+            message = context.get("message")
+            note_end_of(exc, scope, _at("asyncio", message if type(message) is str else ""))
+            return scope
+    return None
+
+
+def _scope_of(context: dict[str, Any]) -> Operation | None:
+    """
+    Find the scope of the task or callback that *context* names.
+
+    A bare future has none; what counts then is where it was dropped.
+    """
+    for key in ("task", "future", "handle"):
+        found = _context_of(context.get(key))
+        if found is not None:
+            return found.get(CURRENT)
+    return CURRENT.get()
+
+
+def _context_of(thing: Any) -> Context | None:
+    if isinstance(thing, asyncio.Handle):
+        found = getattr(thing, "_context", None)
+    elif isinstance(thing, asyncio.Task):
+        get = getattr(asyncio.Task, "get_context", None)  # since Python 3.12
+        found = get(thing) if get is not None else _visible_context_of(thing)
+    else:
+        return None
+    return found if type(found) is Context else None
+
+
+def _visible_context_of(task: asyncio.Task[Any]) -> Context | None:
+    """Find the context of a task that does not tell it (Python 3.11) among what it holds."""
+    found = getattr(task, "_context", None)  # of the task written in Python
+    if found is not None:
+        return found if type(found) is Context else None
+    return next((held for held in gc.get_referents(task) if type(held) is Context), None)
+
+
+_places = [
+    _Place(sys, "excepthook", _build_plain(_on_fatal)),
+    _Place(threading, "excepthook", _build_plain(_on_thread)),
+    _Place(sys, "unraisablehook", _build_plain(_on_unraisable)),
+    _Place(asyncio.BaseEventLoop, "call_exception_handler", _build_loop),
+]
+_added: list[_Place] = []
+"""Loops that are no ``BaseEventLoop``; found as we are installed."""
+
+
+def install() -> None:
+    """Put our hooks in front of those that stand there."""
+    uvloop = sys.modules.get("uvloop")
+    if uvloop is not None and not _added:
+        _added.append(_Place(uvloop.Loop, "call_exception_handler", _build_loop))
+    for place in (*_places, *_added):
+        place.apply()
+
+
+def uninstall() -> None:
+    """Put the former hooks back."""
+    for place in (*_places, *_added):
+        place.undo()
+    _added.clear()
