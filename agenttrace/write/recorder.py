@@ -34,6 +34,7 @@ from agenttrace.write.header import RingInfo
 from agenttrace.write.past import count_frames
 from agenttrace.write.publisher import Publisher, RecorderSettings
 from agenttrace.write.ring import Ring
+from agenttrace.write.ring_native import choose_ring
 from agenttrace.write.turn import Turn
 from agenttrace.write.writer import FlushResult, Writer
 
@@ -85,7 +86,7 @@ class Recorder(Publisher):
         process = past.process = past.process or self._describe()
         limits = {"max_payload_bytes": settings.max_payload_bytes, "max_blob_bytes": settings.max_blob_bytes}
         info = RingInfo(self._database, process, self._rules.to_data(), limits)
-        ring = Ring.create(
+        ring = choose_ring().create(
             info,
             _LATE_RING_BYTES if self._is_late else settings.ring_bytes,
             settings.ring,

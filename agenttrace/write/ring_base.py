@@ -64,8 +64,7 @@ class RingBase:
         self.side_files = SideFiles(None if memory.file is None else memory.file.path, self.capacity_bytes)
         self.read_outside = self.side_files.read
         self.forget_outside = self.side_files.forget
-        self.is_closed = False
-        """It takes no more events."""
+        self._is_closed = False
         self.is_abandoned = False
         """It belongs to the process that this one was forked from."""
         self.pressed_until_s: float | None = None
@@ -83,6 +82,11 @@ class RingBase:
         """The writer was called because half of the ring is full."""
         self._attention_at = -1
         """A frame that would end beyond this place is put carefully."""
+
+    @property
+    def is_closed(self) -> bool:
+        """It takes no more events."""
+        return self._is_closed
 
     @property
     def head(self) -> int:
@@ -176,7 +180,7 @@ class RingBase:
         Its memory goes out of reach, so that a ``put`` that the fork interrupted cannot end
         in the parent's ring. The parent's lock is not the child's to lose.
         """
-        self.is_abandoned = self.is_closed = True
+        self.is_abandoned = self._is_closed = True
         self._attention_at = -1
         self._release()
 

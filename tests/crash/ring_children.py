@@ -20,6 +20,7 @@ from types import FrameType
 from typing import Any
 
 import agenttrace.store.batch  # so that children do not import it one by one
+from agenttrace import native
 from agenttrace.write.recorder import Recorder
 from agenttrace.write.recovery import recover
 from agenttrace.write.ring import Ring
@@ -190,6 +191,8 @@ def fork_in_frame(database: str, seed: int, forks: int) -> dict[str, Any]:
     draw = random.Random(seed)
     recorder = build_recorder(database, flush_interval_s=0.01)
     _hook(recorder)
+    # In C a put is one step, so the middle of an event is the middle of ``publish``.
+    amid = (Ring.put if native.FUNCTIONS is None else Recorder.publish).__code__
     parent = os.getpid()
     pipe = _Pipe()
     children: list[int] = []
@@ -198,7 +201,7 @@ def fork_in_frame(database: str, seed: int, forks: int) -> dict[str, Any]:
     def handler(number: int, frame: FrameType | None) -> None:
         if os.getpid() != parent or len(children) == forks:
             return
-        while frame is not None and frame.f_code is not Ring.put.__code__:
+        while frame is not None and frame.f_code is not amid:
             frame = frame.f_back
         if frame is not None:
             child = os.fork()

@@ -12,7 +12,8 @@ from agenttrace.write import ring_files
 from agenttrace.write.dead_ring import DeadRing, read_file_header
 from agenttrace.write.frames import iter_frames
 from agenttrace.write.recovery import recover
-from agenttrace.write.ring import NUDGE, Ring
+from agenttrace.write.ring import NUDGE
+from agenttrace.write.ring_native import choose_ring
 from tests.write.factory import build_body, build_info, read_numbers
 
 pytestmark = [pytest.mark.crash]
@@ -24,7 +25,7 @@ _EVENTS = 5
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """The ring of a dead process that has gone round once, with five events in it."""
-    ring = Ring.create(build_info(tmp_path / "t.db"), _CAPACITY_BYTES)
+    ring = choose_ring().create(build_info(tmp_path / "t.db"), _CAPACITY_BYTES)
     for number in range(40):
         assert ring.put(build_body(number, "x" * number)) <= NUDGE
         if number < 40 - _EVENTS:

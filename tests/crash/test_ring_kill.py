@@ -15,6 +15,7 @@ import pytest
 
 from agenttrace.write.recovery import recover
 from tests.reading import ROOT
+from tests.ways import environment_of
 from tests.write.factory import read_rows
 
 pytestmark = [pytest.mark.slow, pytest.mark.crash]
@@ -26,7 +27,7 @@ def database(tmp_path: Path) -> str:
     return str(tmp_path / "t.db")
 
 
-def _run(command: str, database: str, count: int) -> dict[str, Any]:
+def _run(command: str, database: str, count: int, way: str = "default") -> dict[str, Any]:
     """Run a command of ``ring_children``, with a seed that is printed where it fails."""
     seed = random.randrange(1_000_000)
     print(f"{command}: seed {seed}")
@@ -43,6 +44,7 @@ def _run(command: str, database: str, count: int) -> dict[str, Any]:
             str(count),
         ],
         cwd=ROOT,
+        env={**os.environ, **environment_of(way)},
         capture_output=True,
         text=True,
         timeout=300,
@@ -89,34 +91,39 @@ def _check(database: str, acknowledged: list[str], *, forked_amid: str = "") -> 
 
 
 class TestAKill:
-    def test_at_fifty_drawn_moments_loses_nothing(self, database: str) -> None:
+    @pytest.mark.parametrize(("way", "kills"), [("default", 50), ("python", 10)])
+    def test_at_fifty_drawn_moments_loses_nothing(self, way: str, kills: int, database: str) -> None:
         """SIGKILL amid threads, forks, a busy writer and large events: every acknowledged event, once."""
-        found = _run("kill", database, 50)
-        assert len(found["acknowledged"]) > 500
+        found = _run("kill", database, kills, way)
+        assert len(found["acknowledged"]) > 10 * kills
         _check(database, found["acknowledged"])
         open_calls = read_rows(
             database, "SELECT count(*) FROM trajectory_events WHERE status = 'interrupted'"
         )
-        assert open_calls == [(50,)]
+        assert open_calls == [(kills,)]
         exits = read_rows(database, "SELECT DISTINCT exit FROM processes")
         assert exits == [("died",)]
 
 
 class TestAFork:
-    def test_amid_writing_harms_neither_side(self, database: str) -> None:
+    @pytest.mark.parametrize(("way", "forks"), [("default", 60), ("python", 15)])
+    def test_amid_writing_harms_neither_side(self, way: str, forks: int, database: str) -> None:
         """Sixty forks while three threads record and the writer writes: no hang, no loss, no double."""
-        found = _run("fork", database, 60)
+        found = _run("fork", database, forks, way)
         assert (found["hung"], found["pending"], found["dropped"]) == (0, 0, 0)
         stored = _check(database, found["acknowledged"])
-        assert sum(name.startswith("child-") for name in stored) == 60
+        assert sum(name.startswith("child-") for name in stored) == forks
 
-    def test_in_the_middle_of_a_frame_belongs_to_the_parent(self, database: str) -> None:
+    @pytest.mark.parametrize(("way", "forks"), [("default", 40), ("python", 15)])
+    def test_in_the_middle_of_a_frame_belongs_to_the_parent(
+        self, way: str, forks: int, database: str
+    ) -> None:
         """A signal handler forks while an event goes in: the parent has it once, the child does not."""
-        found = _run("fork_in_frame", database, 40)
+        found = _run("fork_in_frame", database, forks, way)
         assert (found["hung"], found["pending"], found["dropped"]) == (0, 0, 0)
         stored = _check(database, found["acknowledged"], forked_amid="parent")
         children = [numbers for name, numbers in stored.items() if name.startswith("child-")]
-        assert children == [[0, 1, 2]] * 40
+        assert children == [[0, 1, 2]] * forks
 
 
 class TestRecoverers:

@@ -12,6 +12,7 @@ import pytest
 from agenttrace.encode.codec import decode, decode_body, encode, encode_header
 from agenttrace.events import H_AGENT_NAME, H_EXTRA, H_KIND, MARK
 
+pytestmark = pytest.mark.usefixtures("each_way")
 _HEADER: list[Any] = ["note", 1, "c", "a", "agent", *[None] * 9, {"turn": 1}]
 
 

@@ -26,6 +26,8 @@ from agenttrace.encode.marks import Mark
 from agenttrace.encode.normalize import normalize
 from agenttrace.events import MARK
 
+pytestmark = pytest.mark.usefixtures("each_way")
+
 
 class _Colour(enum.Enum):
     RED = "red"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -13,18 +14,20 @@ from typing import Any
 import pytest
 
 from tests.reading import ROOT
+from tests.ways import environment_of
 from tests.write.factory import read_rows
 
 pytestmark = [pytest.mark.slow, pytest.mark.stress]
 
 
-def _run(command: str, database: Path, count: int) -> dict[str, Any]:
+def _run(command: str, database: Path, count: int, way: str) -> dict[str, Any]:
     """Run a command of ``ring_storm``, with a seed that is printed where it fails."""
     seed = random.randrange(1_000_000)
     print(f"{command}: seed {seed}")
     done = subprocess.run(
         [sys.executable, "-m", "tests.stress.ring_storm", command, str(database), str(seed), str(count)],
         cwd=ROOT,
+        env={**os.environ, **environment_of(way)},
         capture_output=True,
         text=True,
         timeout=120,
@@ -46,19 +49,21 @@ def _check(acknowledged: list[str], stored: list[str]) -> None:
 
 
 class TestInterrupts:
-    def test_leave_the_ring_whole_and_usable(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(("way", "count"), [("default", 10_000), ("python", 3_000)])
+    def test_leave_the_ring_whole_and_usable(self, way: str, count: int, tmp_path: Path) -> None:
         """10,000 KeyboardInterrupts and nested puts, in ``finally`` too: each event whole, at most once."""
-        found = _run("ring", tmp_path / "t.db", 10_000)
-        assert found["interrupts"] >= 10_000
+        found = _run("ring", tmp_path / "t.db", count, way)
+        assert found["interrupts"] >= count
         assert found["usable"]
         dropped = found["dropped"].get("full", 0)
         lost = set(found["acknowledged"]) - set(found["seen"])
         assert len(lost) <= dropped  # a nested event that found no room is a counted drop
         _check([name for name in found["acknowledged"] if name not in lost], found["seen"])
 
-    def test_leave_the_recorder_whole_and_usable(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(("way", "count"), [("default", 4_000), ("python", 1_000)])
+    def test_leave_the_recorder_whole_and_usable(self, way: str, count: int, tmp_path: Path) -> None:
         """The same for ``publish`` and ``flush`` with the writer at work: all is stored, once."""
-        found = _run("recorder", tmp_path / "t.db", 4_000)
+        found = _run("recorder", tmp_path / "t.db", count, way)
         assert found["usable"]
         written, pending, dropped = found["result"]
         assert (pending, dropped) == (0, 0)
@@ -68,8 +73,9 @@ class TestInterrupts:
 
 
 class TestFinalisers:
-    def test_that_record_lose_nothing(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(("way", "count"), [("default", 10_000), ("python", 2_000)])
+    def test_that_record_lose_nothing(self, way: str, count: int, tmp_path: Path) -> None:
         """Ten thousand objects that record as they die, wherever the collector finds them."""
-        found = _run("finalisers", tmp_path / "t.db", 10_000)
-        assert found["result"] == [20_000, 0, 0]
+        found = _run("finalisers", tmp_path / "t.db", count, way)
+        assert found["result"] == [2 * count, 0, 0]
         _check(found["acknowledged"], _texts(tmp_path / "t.db"))

@@ -19,6 +19,7 @@ from agenttrace.write.frames import iter_frames
 from agenttrace.write.header import RingInfo
 from agenttrace.write.recorder import Recorder
 from agenttrace.write.ring import Ring
+from agenttrace.write.ring_native import choose_ring
 
 __all__ = [
     "LIMITS",
@@ -50,7 +51,7 @@ def build_info(database: str | Path, rules: Rules | None = None, process_id: str
 
 def build_ring(database: str | Path = ":memory:", ring_bytes: int = 65_536, **how: Any) -> Ring:
     """Make a ring whose writer is taken to be awake."""
-    ring = Ring.create(build_info(database), ring_bytes, **how)
+    ring = choose_ring().create(build_info(database), ring_bytes, **how)
     ring.expect_writer(resting=False)
     return ring
 

@@ -17,6 +17,8 @@ from agenttrace.write.pipeline import Pipeline
 from agenttrace.write.ring import NUDGE, Ring
 from tests.write.factory import build_body, build_ring, read_numbers, read_rows
 
+pytestmark = pytest.mark.usefixtures("each_way")
+
 
 class Troubled(EventSink):
     """A sink that raises *before* or *after* it has really written."""

@@ -28,6 +28,8 @@ from agenttrace.write.ring import Ring
 from agenttrace.write.writer import FlushResult
 from tests.write.factory import build_body, build_recorder, read_numbers, read_rows, recording
 
+pytestmark = pytest.mark.usefixtures("each_way")
+
 
 class Locked(EventSink):
     """A sink whose database is locked until told otherwise."""
@@ -299,6 +301,7 @@ class TestANestedEvent:
         assert recorder.shutdown() == FlushResult(2, 0, 0)
         assert read_numbers(database) == [1, 2]
 
+    @pytest.mark.usefixtures("python_way")
     def test_that_shuts_down_leaves_the_outer_event_a_place(
         self, database: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:

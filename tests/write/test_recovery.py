@@ -19,6 +19,7 @@ from agenttrace.write import ring_files
 from agenttrace.write.header import FORMAT
 from agenttrace.write.recovery import RecoveryResult, recover
 from agenttrace.write.ring import NUDGE, Ring
+from agenttrace.write.ring_native import choose_ring
 from tests.write.factory import (
     build_body,
     build_info,
@@ -28,6 +29,8 @@ from tests.write.factory import (
     recording,
     wait_until,
 )
+
+pytestmark = pytest.mark.usefixtures("each_way")
 
 
 @pytest.fixture
@@ -52,7 +55,7 @@ def _die(ring: Ring) -> str:
 
 def _leave(database: str, *bodies: bytes, rules: Rules | None = None, process_id: str = "") -> str:
     """Leave a dead process's ring with events in it."""
-    ring = Ring.create(build_info(database, rules, process_id), 65_536)
+    ring = choose_ring().create(build_info(database, rules, process_id), 65_536)
     for body in bodies:
         if ring.put(body) > NUDGE:
             assert ring.put_outside(body) <= NUDGE
@@ -101,7 +104,7 @@ class TestRecovery:
 
     def test_ends_at_the_time_the_process_was_last_seen(self, database: str) -> None:
         """An operation that the kill cut short did not last until somebody came to look."""
-        ring = Ring.create(build_info(database), 65_536)
+        ring = choose_ring().create(build_info(database), 65_536)
         ring.put(build_body(1, kind="tool_call", span_id="00000000000000a2", tool_name="t"))
         seen_ns = clock.now_ns() + 3_000_000_000
         ring.see(seen_ns)
@@ -112,7 +115,7 @@ class TestRecovery:
 
     def test_of_a_process_that_was_shutting_down_is_no_death(self, database: str) -> None:
         """What a shutdown could not store in time is stored later, and the process ended in order."""
-        ring = Ring.create(build_info(database), 65_536)
+        ring = choose_ring().create(build_info(database), 65_536)
         ring.put(build_body(1))
         ring.mark_clean()
         _die(ring)
@@ -129,7 +132,7 @@ class TestRecovery:
 
     def test_takes_over_what_the_process_counted(self, database: str) -> None:
         """Drops counted in the ring's head reach ``processes``, without any event too."""
-        ring = Ring.create(build_info(database), 65_536)
+        ring = choose_ring().create(build_info(database), 65_536)
         ring.count_drop("full", 7)
         _die(ring)
         recover(database)
@@ -137,7 +140,7 @@ class TestRecovery:
 
     def test_goes_on_where_another_was_interrupted(self, database: str) -> None:
         """A recoverer that died between its transactions is followed by the next; nothing is doubled."""
-        ring = Ring.create(build_info(database), 1_048_576)
+        ring = choose_ring().create(build_info(database), 1_048_576)
         for number in range(4500):
             assert ring.put(build_body(number)) <= NUDGE
         path = _die(ring)
@@ -178,7 +181,7 @@ class TestRingsThatCannotBeRead:
         else:
             info = build_info(database)._replace(redaction={"version": 99, "new": "idea"})
             path.unlink()
-            ring = Ring.create(info, 65_536)
+            ring = choose_ring().create(info, 65_536)
             ring.put(build_body(1))
             path = Path(_die(ring))
             content = bytearray(path.read_bytes())

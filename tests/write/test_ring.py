@@ -10,11 +10,12 @@ import pytest
 
 from agenttrace.write import ring as ring_module
 from agenttrace.write.frames import FRAME_BYTES, iter_frames, parse_outside
-from agenttrace.write.ring import CLOSED, DONE, FULL, NUDGE, OVERSIZE, Ring
+from agenttrace.write.ring import CLOSED, DONE, FULL, NUDGE, OVERSIZE
 from agenttrace.write.ring_base import Waiting
-from tests.write.factory import build_info, build_ring, read_bodies
+from tests.write.factory import build_ring, read_bodies
 
 
+@pytest.mark.usefixtures("each_way")
 class TestPut:
     def test_keeps_order_through_many_rounds(self) -> None:
         """Events come out as they went in while the ring is filled and emptied over and over."""
@@ -106,7 +107,10 @@ class TestPut:
         assert all(numbers == list(range(2000)) for numbers in seen.values())
 
 
+@pytest.mark.usefixtures("python_way")
 class TestANestedPut:
+    """With the lock, which the way in C has not."""
+
     def test_waits_for_the_put_that_it_interrupts(self) -> None:
         """What is put while this thread holds the lock goes in right after, in its order."""
         ring = build_ring()
@@ -170,19 +174,20 @@ class TestANestedPut:
         assert b"y" * 500 not in read_bodies(ring)
 
 
+@pytest.mark.usefixtures("each_way")
 class TestCounts:
     def test_add_up_by_reason(self) -> None:
         """Drops are counted in the ring's head, nested ones too."""
         ring = build_ring()
         ring.count_drop("full")
-        with ring._lock:
+        with ring._lock:  # in Python: as if nested
             ring.count_drop("writer_thread", 2)
         ring.count_drop("full", 3)
         assert ring.dropped() == {"full": 4, "writer_thread": 2}
 
     def test_are_handed_to_the_next_ring(self) -> None:
         """A second ring of a process goes on counting, and goes on with the places."""
-        ring = Ring.create(build_info(":memory:"), 4096, first=12_345, dropped={"full": 9})
+        ring = build_ring(ring_bytes=4096, first=12_345, dropped={"full": 9})
         assert ring.dropped() == {"full": 9}
         assert (ring.head, ring.tail) == (12_345, 12_345)
         ring.put(b"x")
@@ -190,6 +195,7 @@ class TestCounts:
         assert frame.number == 12_345
 
 
+@pytest.mark.usefixtures("each_way")
 class TestALargeEvent:
     @pytest.mark.parametrize("kind", ["auto", "memory"])
     def test_keeps_its_place_in_the_order(self, kind: str, tmp_path: Path) -> None:

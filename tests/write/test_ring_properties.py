@@ -6,8 +6,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from agenttrace import native
 from agenttrace.write.frames import FRAME_BYTES, iter_frames
+from agenttrace.write.header import WORD_DROPS
 from agenttrace.write.ring import FULL, NUDGE, Ring
+from agenttrace.write.ring_base import Waiting
+from agenttrace.write.ring_native import NativeRing
 from tests.write.factory import build_info, read_bodies
 
 _CAPACITY_BYTES = 4096
@@ -16,9 +20,11 @@ _CAPACITY_BYTES = 4096
 class RingMachine(RuleBasedStateMachine):
     """Put, put nested, drop, drain, in any order; the ring holds what the list holds."""
 
+    kind: type[Ring] = Ring
+
     def __init__(self) -> None:
         super().__init__()
-        self.ring = Ring.create(build_info(":memory:"), _CAPACITY_BYTES, "memory", first=987_654_321)
+        self.ring = self.kind.create(build_info(":memory:"), _CAPACITY_BYTES, "memory", first=987_654_321)
         self.held: list[bytes] = []
         self.dropped = 0
         self.numbers: set[int] = set()
@@ -44,13 +50,16 @@ class RingMachine(RuleBasedStateMachine):
     )
     def put_nested(self, bodies: list[bytes], drops: int) -> None:
         """Nested events go in together, as far as there is room; the others are counted."""
+        self._put_nested(bodies, drops)
+        self.dropped += drops + sum(not self._expect(body) for body in bodies)
+
+    def _put_nested(self, bodies: list[bytes], drops: int) -> None:
         with self.ring._lock:
             for body in bodies:
                 self.ring.put(body)
             for _ in range(drops):
                 self.ring.count_drop("full")
         self.ring.absorb()
-        self.dropped += drops + sum(not self._expect(body) for body in bodies)
 
     @precondition(lambda self: self.held)
     @rule(data=st.data())
@@ -76,5 +85,18 @@ class RingMachine(RuleBasedStateMachine):
         assert self.ring.dropped().get("full", 0) == self.dropped
 
 
+class NativeRingMachine(RingMachine):
+    """The same in C, where nothing is nested, but events may wait that came while the ring was being made."""
+
+    def _put_nested(self, bodies: list[bytes], drops: int) -> None:
+        self.ring._waiting.extend(Waiting(body) for body in bodies)
+        self.ring._waiting.extend(Waiting(b"", 0, WORD_DROPS, 1) for _ in range(drops))
+        self.ring.absorb()
+
+
 RingMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 TestARing = RingMachine.TestCase
+if native.FUNCTIONS is not None:
+    NativeRingMachine.kind = NativeRing
+    NativeRingMachine.TestCase.settings = RingMachine.TestCase.settings
+    TestANativeRing = NativeRingMachine.TestCase

@@ -32,6 +32,8 @@ from tests.write.factory import (
     wait_until,
 )
 
+pytestmark = pytest.mark.usefixtures("each_way")
+
 
 class Sink(EventSink):
     """A sink that counts its transactions, and raises as long as ``trouble`` is set."""
@@ -169,6 +171,7 @@ class TestTheWriter:
 
 
 class TestFlush:
+    @pytest.mark.usefixtures("python_way")
     def test_in_the_middle_of_a_put_does_not_lock_up(self, database: str) -> None:
         """A signal handler that flushes while its thread holds the ring's lock: what was before is stored."""
         with recording(database, flush_interval_s=60.0) as recorder:

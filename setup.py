@@ -1,0 +1,27 @@
+"""
+Builds the optional C part; everything else is declared in setup.cfg, which cannot say this.
+
+Without a compiler the package installs and runs the same, in Python alone. So it does
+with AGENTTRACE_PURE=1, on interpreters without a GIL, and on those that are not CPython.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+
+from setuptools import Extension, setup
+
+_IS_WANTED = (
+    sys.implementation.name == "cpython"
+    and os.name == "posix"
+    and not sysconfig.get_config_var("Py_GIL_DISABLED")
+    and os.environ.get("AGENTTRACE_PURE", "").strip().lower() not in ("1", "true", "yes", "on")
+)
+
+setup(
+    ext_modules=[Extension("agenttrace._native", ["agenttrace/_native.c"], optional=True)]
+    if _IS_WANTED
+    else []
+)

@@ -1,0 +1,16 @@
+"""The fixture that takes each of the two ways of encoding in turn."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.ways import WAYS, take_way
+
+__all__: list[str] = []
+
+
+@pytest.fixture(params=WAYS)
+def each_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run the test once in C, where that is compiled, and once in Python."""
+    take_way(request.param, monkeypatch)
+    return str(request.param)
