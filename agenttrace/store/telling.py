@@ -217,6 +217,8 @@ def read_told(item: Any, *, is_answer: bool = False) -> Told | None:
         elif isinstance(value, dict):
             _note_call(value, told)
             for key, each in reversed(value.items()):
+                if each is None or isinstance(each, bool) or each in ("", [], {}):
+                    continue  # "error": null is no word of failure
                 waiting += [(each, False), (key, True)]
     told.text = f" {' '.join(told.words)} "
     return told

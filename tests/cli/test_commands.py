@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,11 @@ import pytest
 from agenttrace import clock
 from agenttrace.cli.main import COMMANDS, cli
 from agenttrace.cli.sql import EXAMPLES
+from agenttrace.query.text import cell_width
+from agenttrace.store import EventSink
 from tests.cli.conftest import Invoke, write_story
 from tests.query.factory import Story, audit
+from tests.store.scenes import Scene
 
 __all__: list[str] = []
 
@@ -246,14 +250,62 @@ class TestShow:
 
 class TestErrors:
     def test_lists_each_failure_with_its_fate(self, invoke: Invoke, database: Path) -> None:
-        """Two lines each: what, and where; the exit code is 0 all the same."""
+        """One line each: what, raised and caught where, whose; the exit code is 0 all the same."""
         result = invoke("errors")
         assert result.exit_code == 0
-        lines = result.stdout.splitlines()
-        assert len(lines) == 8
-        assert lines[6] == "2026-01-01 00:00:00 swallowed SyntaxError: invalid syntax"
-        assert lines[7] == "    #22 reader → parse · raised tools.py:12 · caught audit.py:88 · c0ffee00"
-        assert all(len(line) <= 80 for line in lines)
+        assert result.stdout.splitlines() == [
+            "UTC    FATE       ROW  WHAT                            RAISED → CAUGHT            AGENT",
+            "00:00  escaped    #33  PermissionError: read-only      tools.py:12                lead",
+            "00:00  retried    #29  TimeoutError: no answer in 5 s  tools.py:12                lead",
+            "00:00  retried    #27  TimeoutError: no answer in 5 s  tools.py:12                lead",
+            "00:00  swallowed  #22  SyntaxError: invalid syntax     tools.py:12 → audit.py:88  ✔ reader",
+        ]
+
+    def test_says_who_claimed_success(self, invoke: Invoke, database: Path) -> None:
+        """Of swallowed failures each line ends with the agent that then ended ok."""
+        lines = invoke("errors", "--fate", "swallowed").stdout.splitlines()
+        assert lines[0].split()[-2:] == ["CLAIMED", "BY"]
+        assert lines[1].endswith("tools.py:12 → audit.py:88  ✔ reader")
+        rows = read_json(invoke, "errors", "--fate", "swallowed")["failures"]
+        assert [row["claimed_by"] for row in rows] == ["reader"]
+
+    @pytest.mark.parametrize("columns", ["80", "120", "200"])
+    def test_fits_the_terminal(self, invoke: Invoke, clean_environment: Path, columns: str) -> None:
+        """Long paths, long names and hostile text take one line each; no fate, row or line number is cut."""
+        scene = Scene("hostile", "b" * 16)
+        agent = scene.agent("agent with a very long name " * 5)
+        call = scene.call(agent, "tool" * 30)
+        deep = f"/{'very/deep/' * 30}a_module_with_a_long_name.py"
+        for _ in range(3):
+            scene.error(
+                call,
+                "a message\x1b[31m of several\nlines\u202e " * 20,
+                type="漢字Error" * 10,
+                frames=[{"file": deep, "line": 12345, "function": "f"}],
+                handled=True,
+                handled_at={"file": deep.replace("a_", "b_"), "line": 67890, "function": "g"},
+            )
+        scene.end(call)
+        scene.end(agent)
+        with EventSink(clean_environment / "traces.db") as sink:
+            scene.store(sink)
+        lines = invoke("errors", env={"COLUMNS": columns}).stdout.splitlines()
+        assert len(lines) == 4
+        for line in lines[1:]:
+            assert cell_width(line) <= int(columns)
+            assert re.search(r"swallowed +#\d+ .*:12345 → .*:67890 ", line)
+
+    def test_shows_all_with_full(self, invoke: Invoke, database: Path) -> None:
+        """--full puts the message, the places and the conversation beneath each line, uncut."""
+        text = invoke("errors", "--full", "--fate", "swallowed").stdout
+        for part in (
+            "invalid syntax",
+            "c0ffee00",
+            "/tools.py:12",
+            "/audit.py:88",
+            "reader ended ok after it",
+        ):
+            assert part in text
 
     def test_is_filtered(self, invoke: Invoke, database: Path) -> None:
         """--fate, --agent, --since and a conversation."""

@@ -175,8 +175,9 @@ class TestTold:
         assert not is_told(ValueError("x"), {"role": "user", "content": [block]}, call_id="toolu_2")
         answer = {"role": "tool", "tool_call_id": "call_1", "content": "The tool failed."}
         assert is_told(ValueError("x"), answer, call_id="call_1")
-        good = {"role": "tool", "tool_call_id": "call_1", "content": "42"}
-        assert not is_told(ValueError("x"), good, call_id="call_1")
+        for extra in ({}, {"is_error": False}, {"error": None}, {"errors": []}):
+            good = {"role": "tool", "tool_call_id": "call_1", "content": "no output", **extra}
+            assert not is_told(ValueError("x"), good, call_id="call_1")
 
     def test_is_found_in_an_answer(self) -> None:
         """An agent whose answer is the text itself tells; one letter does not."""
