@@ -254,11 +254,11 @@ class TestErrors:
         result = invoke("errors")
         assert result.exit_code == 0
         assert result.stdout.splitlines() == [
-            "UTC    FATE       ROW  WHAT                            RAISED → CAUGHT            AGENT",
-            "00:00  escaped    #33  PermissionError: read-only      tools.py:12                lead",
-            "00:00  retried    #29  TimeoutError: no answer in 5 s  tools.py:12                lead",
-            "00:00  retried    #27  TimeoutError: no answer in 5 s  tools.py:12                lead",
-            "00:00  swallowed  #22  SyntaxError: invalid syntax     tools.py:12 → audit.py:88  ✔ reader",
+            "UTC    FATE       ROW  WHAT                  RAISED → CAUGHT            AGENT",
+            "00:00  escaped    #33  PermissionError: re…  tools.py:12                lead",
+            "00:00  retried    #29  TimeoutError: no an…  tools.py:12                lead",
+            "00:00  retried    #27  TimeoutError: no an…  tools.py:12                lead",
+            "00:00  swallowed  #22  SyntaxError: invali…  tools.py:12 → audit.py:88  ✔ reader",
         ]
 
     def test_says_who_claimed_success(self, invoke: Invoke, database: Path) -> None:
