@@ -188,7 +188,9 @@ def keep(inside: CaughtInside, exc: BaseException, place: Place) -> bool:
     known = _by_object.get(id(exc))
     mark = mark_of(exc)
     if type(known) is Waiting and known.mark is mark:
-        known.places = (*known.places, place)
+        known.places = (*known.places, place)  # raised again inside a handler, and caught there
+        if known.payload is not None:
+            _describe(known, exc)
         return True
     if inside.row_count >= ROWS_LIMIT_COUNT:
         _count_only(inside, exc)
@@ -307,8 +309,11 @@ def _note_raise_of(
     if mark_of(exc) is not known.mark:
         _by_object.pop(id(exc), None)  # another object where the caught one was: that one is dead
         return
-    around = _ids_around(frame, {place.frame_id for place in known.places})
-    places = tuple(place for place in known.places if place.frame_id in around)
+    places: tuple[Place, ...] = ()
+    if not any(known.mark[0] in other.absorbed for other in list(_unwritten.values())):
+        # Otherwise its handlers were left by what was raised from it.
+        around = _ids_around(frame, {place.frame_id for place in known.places})
+        places = tuple(place for place in known.places if place.frame_id in around)
     if places:
         known.places = places
     else:
@@ -370,14 +375,19 @@ def _being_handled() -> set[str]:
 
 
 def _settle(waiting: list[Waiting], held: Collection[str]) -> None:
-    """Write all of *waiting* but the *held*, and what another one tells of."""
-    absorbed: set[str] = set()
-    for other in list(_unwritten.values()):
-        absorbed |= other.absorbed
+    """Write all of *waiting* but the *held*, and what a later one tells of."""
+    told: set[str] = set()
+    for other in sorted(_unwritten.values(), key=_number_of, reverse=True):
+        if other.mark[0] not in told:
+            told |= other.absorbed
     for one in waiting:
-        if one.mark[0] not in held and one.mark[0] not in absorbed:
+        if one.mark[0] not in held and one.mark[0] not in told:
             with contained("capture.caught"):
                 _write(one)
+
+
+def _number_of(waiting: Waiting) -> int:
+    return waiting.number
 
 
 def _write(waiting: Waiting) -> bool:
