@@ -27,18 +27,18 @@ _KEY = "_agenttrace_scope"
 def build_executor_patches(process: ModuleType) -> list[Patch]:
     """Give the patches of the module ``concurrent.futures.process``."""
     return [
-        Patch(process.ProcessPoolExecutor, "submit", _build_submit),
         Patch(process, "_process_worker", functools.partial(_build_worker, lambda item: item.fn)),
+        Patch(process.ProcessPoolExecutor, "submit", _build_submit),
     ]
 
 
 def build_pool_patches(pool: ModuleType) -> list[Patch]:
     """Give the patches of the module ``multiprocessing.pool``."""
     return [
+        Patch(pool, "worker", functools.partial(_build_worker, lambda task: task[2])),
         Patch(pool.Pool, "apply_async", _build_submit),
         Patch(pool.Pool, "_guarded_task_generation", _build_generation),
         Patch(pool.ApplyResult, "__init__", _build_result),
-        Patch(pool, "worker", functools.partial(_build_worker, lambda task: task[2])),
     ]
 
 

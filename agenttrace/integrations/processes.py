@@ -17,7 +17,7 @@ from typing import Any
 from agenttrace.capture.context import CURRENT, SWITCH
 from agenttrace.capture.propagation import HERITAGE, pack_scope
 from agenttrace.integrations import process_pools, subprocesses
-from agenttrace.integrations.patching import Patch
+from agenttrace.integrations.patching import Library, Patch
 
 __all__ = ["install", "uninstall"]
 
@@ -40,8 +40,10 @@ class _Handoff:
     cannot import agenttrace from starting.
     """
 
+    is_wanted = False
+
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        environment = HERITAGE.settings() if _patches else {}
+        environment = HERITAGE.settings() if self.is_wanted else {}
         if not environment:
             return dict, ()
         return exec, (_ADOPT, {"environment": environment, "scope": pack_scope(CURRENT.get())})
@@ -53,10 +55,14 @@ _handoff = _Handoff()
 def _build_start(start: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(start)
     def start_with_scope(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if SWITCH:
-            # It comes before everything of the user's in the pickle.
-            self._config[_KEY] = _handoff
-        return start(self, *args, **kwargs)
+        if not SWITCH:
+            return start(self, *args, **kwargs)
+        # In front of everything of the user's in the pickle.
+        self._config[_KEY] = _handoff
+        try:
+            return start(self, *args, **kwargs)
+        finally:
+            self._config.pop(_KEY, None)
 
     return start_with_scope
 
@@ -65,26 +71,24 @@ def _build_process_patches(process: ModuleType) -> list[Patch]:
     return [Patch(process.BaseProcess, "start", _build_start)]
 
 
-_BUILDERS: dict[str, Callable[[ModuleType], list[Patch]]] = {
-    "subprocess": subprocesses.build_patches,
-    "multiprocessing.process": _build_process_patches,
-    "multiprocessing.pool": process_pools.build_pool_patches,
-    "concurrent.futures.process": process_pools.build_executor_patches,
-}
-_patches: list[Patch] = []
+_library = Library(
+    "processes",
+    {
+        "subprocess": subprocesses.build_patches,
+        "multiprocessing.process": _build_process_patches,
+        "multiprocessing.pool": process_pools.build_pool_patches,
+        "concurrent.futures.process": process_pools.build_executor_patches,
+    },
+)
 
 
 def install() -> None:
     """Let child processes carry the scope."""
-    import importlib
-
-    for name, build in _BUILDERS.items():
-        for patch in build(importlib.import_module(name)):
-            patch.apply()
-            _patches.append(patch)
+    _handoff.is_wanted = True
+    _library.install()
 
 
 def uninstall() -> None:
     """Put ``subprocess``, ``multiprocessing`` and ``concurrent.futures`` back as they were."""
-    while _patches:
-        _patches.pop().undo()
+    _handoff.is_wanted = False
+    _library.uninstall()

@@ -59,7 +59,7 @@ def environment_for_child(env: Any) -> Any:
     """
     with contained("integrations.environment_for_child"):
         ours = HERITAGE.settings()
-        if not ours:
+        if not ours or not (env is None or hasattr(env, "items")):
             return env
         ids = pack_scope(CURRENT.get())
         if ids:

@@ -1,9 +1,10 @@
 """
 Threads and thread pools take the scope of the code that starts them.
 
-Covers ``threading.Thread`` and ``ThreadPoolExecutor.submit``, through which
-``run_in_executor`` and ``asyncio.to_thread`` go. Invariant: a pool's thread serves
-many callers, so each piece of work carries its own caller's scope, also none.
+Covers ``threading.Thread``, ``ThreadPoolExecutor.submit``, through which
+``run_in_executor`` and ``asyncio.to_thread`` go, and what is to be called when a future
+is done. Invariant: a pool's thread serves many callers, so each piece of work carries
+its own caller's scope, also none.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from agenttrace.capture.context import CURRENT, SWITCH
@@ -48,19 +49,28 @@ def _build_bootstrap(bootstrap: Callable[..., Any]) -> Callable[..., Any]:
 
 def _build_submit(submit: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(submit)
-    def submit_with_scope(
-        self: ThreadPoolExecutor, fn: Callable[..., Any], /, *args: Any, **kwargs: Any
-    ) -> Any:
-        if not SWITCH:
-            return submit(self, fn, *args, **kwargs)
-        return submit(self, run_in_scope, CURRENT.get(), fn, *args, **kwargs)
+    def submit_with_scope(*args: Any, **kwargs: Any) -> Any:
+        if not SWITCH or len(args) < 2:
+            return submit(*args, **kwargs)
+        return submit(args[0], run_in_scope, CURRENT.get(), *args[1:], **kwargs)
 
     return submit_with_scope
+
+
+def _build_callback(add: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(add)
+    def add_with_scope(*args: Any, **kwargs: Any) -> Any:
+        if not SWITCH or len(args) != 2:
+            return add(*args, **kwargs)
+        return add(args[0], functools.partial(run_in_scope, CURRENT.get(), args[1]), **kwargs)
+
+    return add_with_scope
 
 
 _patches = [
     Patch(threading.Thread, "start", _build_start),
     Patch(ThreadPoolExecutor, "submit", _build_submit),
+    Patch(Future, "add_done_callback", _build_callback),
 ]
 if hasattr(threading.Thread, "_bootstrap_inner"):
     _patches.append(Patch(threading.Thread, "_bootstrap_inner", _build_bootstrap))
