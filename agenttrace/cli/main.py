@@ -51,6 +51,8 @@ COMMANDS: dict[str, LazyCommand] = {
     "sql": _command("sql", "Query the database with SQL, read only."),
     "path": _command("path", "Print the path of the database, whether or not it is there yet."),
     "doctor": _command("doctor", "Check the database, the rings and what was lost."),
+    "stats": _command("stats", "Show what takes the space."),
+    "prune": _command("prune", "Delete old conversations, and give the room back."),
     "migrate": _command("migrate", "Move the database's schema up or down."),
 }
 """In the order of the overview: first record, then read, then look after it."""

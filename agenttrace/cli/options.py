@@ -1,7 +1,7 @@
 """
 Options that many commands share, each spelled once.
 
-Owns ``--db``, ``--json``, ``-n`` and the parsing of spans of time such as ``1h``.
+Owns ``--db``, ``--json``, ``-n`` and the parsing of spans of time (``1h``) and of sizes (``2GB``).
 """
 
 from __future__ import annotations
@@ -12,21 +12,41 @@ from typing import Any, TypeVar
 
 import click
 
-__all__ = ["database_option", "json_option", "limit_option", "since_option"]
+__all__ = [
+    "database_option",
+    "json_option",
+    "limit_option",
+    "parse_size",
+    "parse_span",
+    "since_option",
+]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 _UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+_UNITS_BYTES = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+_SIZE = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)\s*([kmg]i?b|b)", re.IGNORECASE)
 _SPAN = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*(ms|s|m|h|d|w)")
 
 
-def _parse_span(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+def parse_span(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    """Read ``90s``, ``15m``, ``1h``, ``2d`` or ``1w`` as milliseconds; the callback of an option."""
     if value is None:
         return None
     match = _SPAN.fullmatch(value.strip())
     if match is None:
         raise click.BadParameter(f"{value!r} is no span of time; write 90s, 15m, 1h, 2d or 1w.")
     return round(float(match[1]) * _UNITS_MS[match[2]])
+
+
+def parse_size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    """Read ``500MB``, ``2GB`` or ``1.5GiB``; the callback of an option. None stays None."""
+    if value is None:
+        return None
+    match = _SIZE.fullmatch(value.strip())
+    if match is None:
+        raise click.BadParameter(f"{value!r} is no size; write 500MB, 2GB or 1.5GiB.")
+    return round(float(match[1]) * _UNITS_BYTES[match[2].lower()])
 
 
 def database_option(command: _Command) -> _Command:
@@ -67,6 +87,6 @@ def since_option(what: str) -> Callable[[_Command], _Command]:
         "--since",
         "since_ms",
         metavar="SPAN",
-        callback=_parse_span,
+        callback=parse_span,
         help=f"Only {what} of the last 90s, 15m, 1h, 2d or 1w.",
     )

@@ -10,15 +10,14 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import time
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, TypeVar
 
 from agenttrace import clock
-from agenttrace.errors import StoreBusy, StoreError
+from agenttrace.errors import StoreError
 from agenttrace.events import COLUMNS, CONTROL_CONVERSATION, EXTRA_COLUMNS, new_id
-from agenttrace.store import retention, views
+from agenttrace.store import views
 from agenttrace.store.aliases import StoreAliases
 from agenttrace.store.batch import EventSink
 from agenttrace.store.connection import StoreDatabase
@@ -26,16 +25,15 @@ from agenttrace.store.database import open_database
 from agenttrace.store.plan import Record
 from agenttrace.store.reader import StoreReader
 from agenttrace.store.rows import Event
-from agenttrace.store.settings import DEFAULT_RETENTION_DAYS, RETENTION_DAYS, StoreSettings
+from agenttrace.store.settings import StoreSettings
 from agenttrace.store.target import Target
+from agenttrace.store.upkeep import StoreUpkeep
 
 __all__ = ["TraceStore", "prepare_payload"]
 
 Result = TypeVar("Result")
 
 _BATCH_ROWS = 1000
-_WAIT_S = 10.0
-_POLL_S = 0.02
 _READER_WAIT_MS = 5_000
 """Readers wait for no writer in WAL; beside a rollback journal they do."""
 
@@ -67,7 +65,7 @@ _EXTRA = frozenset((*EXTRA_COLUMNS, "seq", "turn_in_run"))
 _KNOWN = frozenset((*COLUMNS, "payload_json", "turn_in_run", "id"))
 
 
-class TraceStore(StoreReader, StoreAliases):
+class TraceStore(StoreReader, StoreUpkeep, StoreAliases):
     """
     Read and write the conversations of one database.
 
@@ -199,31 +197,6 @@ class TraceStore(StoreReader, StoreAliases):
         header: list[Any] = [CONTROL_CONVERSATION, clock.now_ns(), conversation_id, *([None] * 12)]
         self._write([Record(header, prepare_payload({"task": task, "metadata": metadata}), "")])
 
-    def delete(self, conversation_id: str) -> bool:
-        """Delete a conversation with all its events; False when there is none."""
-        return self._patiently(lambda: retention.delete_conversation(self._sink.database, conversation_id))
-
-    def cleanup(self, retention_days: float | None = None) -> int:
-        """
-        Delete the events older than *retention_days*, and the conversations left empty by it.
-
-        Args:
-            retention_days: None takes the setting ``retention_days``, 30 at first.
-
-        Returns:
-            How many events were deleted. Running conversations keep all of theirs.
-
-        Raises:
-            ConfigError: It is no number of days.
-        """
-        value = (
-            self.settings.get(RETENTION_DAYS, DEFAULT_RETENTION_DAYS)
-            if retention_days is None
-            else retention_days
-        )
-        days = retention.parse_retention_days(value)
-        return self._patiently(lambda: retention.delete_before(self._sink.database, clock.now_ms(), days))
-
     def _build_record(self, fields: dict[str, Any]) -> Record:
         unknown = fields.keys() - _KNOWN
         if unknown:
@@ -267,16 +240,8 @@ class TraceStore(StoreReader, StoreAliases):
 
         return self._patiently(attempt)
 
-    def _patiently(self, work: Callable[[], Result]) -> Result:
-        """Try again while another process holds the lock, 10 s at most."""
-        deadline_s = time.monotonic() + _WAIT_S
-        while True:
-            try:
-                return work()
-            except StoreBusy:
-                if time.monotonic() > deadline_s:
-                    raise
-                time.sleep(_POLL_S)
+    def _writer(self) -> StoreDatabase:
+        return self._sink.database
 
 
 def _fields_of(event: Mapping[str, Any] | Event) -> dict[str, Any]:

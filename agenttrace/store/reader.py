@@ -23,6 +23,7 @@ from agenttrace.store.rows import (
     ProcessRow,
     ToolTrace,
 )
+from agenttrace.store.space import Space, measure_space
 
 __all__ = ["StoreReader"]
 
@@ -33,6 +34,10 @@ class StoreReader:
     def open_reader(self) -> StoreDatabase:
         """Give the connection that reads."""
         raise NotImplementedError
+
+    def space(self, limit: int = 10) -> Space:
+        """Measure what takes the room, by at most *limit* kinds, tools and conversations; reads it all."""
+        return measure_space(self.open_reader(), limit)
 
     def query(
         self, sql: str, params: Sequence[Any] | Mapping[str, Any] = ()

@@ -12,9 +12,9 @@ from agenttrace.errors import ConfigError
 from agenttrace.store import rollups
 from agenttrace.store.connection import StoreDatabase
 
-__all__ = ["delete_before", "delete_conversation", "parse_retention_days"]
+__all__ = ["MS_PER_DAY", "delete_before", "delete_conversation", "parse_retention_days"]
 
-_MS_PER_DAY = 86_400_000
+MS_PER_DAY = 86_400_000
 
 _OLD = """
 SELECT c.id FROM conversations c
@@ -55,7 +55,7 @@ def delete_before(database: StoreDatabase, now_ms: int, retention_days: float) -
     Returns:
         How many events were deleted.
     """
-    cutoff_ms = now_ms - int(retention_days * _MS_PER_DAY)
+    cutoff_ms = now_ms - int(retention_days * MS_PER_DAY)
     with database.reading():
         old = [row[0] for row in database.execute(_OLD, {"cutoff_ms": cutoff_ms})]
     return sum(_clean(database, conversation_id, cutoff_ms) for conversation_id in old)

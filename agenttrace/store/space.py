@@ -21,7 +21,7 @@ class Share(NamedTuple):
     """One part of the whole."""
 
     name: str
-    count: int
+    row_count: int
     """Rows, or of a table its pages."""
     size_bytes: int
 
@@ -71,9 +71,7 @@ def measure_space(database: StoreDatabase, limit: int = 10) -> Space:
             kinds=_shares(database, "kind", limit=limit),
             tools=_shares(database, "tool_name", "WHERE tool_name IS NOT NULL", limit=limit),
             conversations=_shares(database, "conversation_id", limit=limit),
-            months=_shares(
-                database, "strftime('%Y-%m', ts_ms / 1000, 'unixepoch')", order="1", limit=1_200
-            ),
+            months=_shares(database, "strftime('%Y-%m', ts_ms / 1000, 'unixepoch')", order="1", limit=1_200),
         )
 
 

@@ -1,0 +1,93 @@
+"""
+``agenttrace prune``: delete finished conversations by age or size, and give the room back.
+"""
+
+from __future__ import annotations
+
+import click
+
+from agenttrace.cli.console import note, print_json
+from agenttrace.cli.options import database_option, json_option, parse_size, parse_span
+from agenttrace.cli.reading import MAKE_ONE, name_database, recover_quietly
+from agenttrace.cli.refusal import EXIT_NO_DATABASE, Refusal
+from agenttrace.errors import StoreMissing
+from agenttrace.query.text import pluralize, render_bytes
+
+__all__ = ["command"]
+
+_MS_PER_DAY = 86_400_000
+
+
+@click.command("prune")
+@click.option(
+    "--older-than",
+    "older_than_ms",
+    metavar="SPAN",
+    callback=parse_span,
+    help="Delete those whose last event is older than 12h, 30d or 4w.",
+)
+@click.option(
+    "--max-size",
+    "max_size_bytes",
+    metavar="SIZE",
+    callback=parse_size,
+    help="Delete the oldest while the database is larger than 500MB or 2GB.",
+)
+@click.option("--keep-failed", is_flag=True, help="Keep those that failed or hide a failure.")
+@click.option("--dry-run", is_flag=True, help="Change nothing, and say what would go.")
+@json_option
+@database_option
+def command(
+    older_than_ms: int | None,
+    max_size_bytes: int | None,
+    keep_failed: bool,
+    dry_run: bool,
+    as_json: bool,
+    database: str | None,
+) -> None:
+    """
+    Delete old conversations, and give the room back.
+
+    Whole conversations go, the oldest first; those that are running stay. Other processes may go on
+    recording meanwhile. With --keep-failed the ones stay that failed, were interrupted, or hold a
+    failure that was swallowed or escaped.
+    """
+    if older_than_ms is None and max_size_bytes is None:
+        raise click.UsageError("say what is too old or too large: --older-than 30d, --max-size 2GB, or both.")
+    # Late: the database library is loaded by commands that need it, not by `--help`.
+    from agenttrace.store.event_store import TraceStore
+
+    target = name_database(database)
+    recover_quietly(target)
+    with TraceStore(target) as store:
+        try:
+            store.open_reader()
+        except StoreMissing as exc:
+            what = str(exc).partition(";")[0].rstrip(".")
+            raise Refusal(f"{what}.\n{MAKE_ONE}", EXIT_NO_DATABASE) from exc
+        pruned = store.prune(
+            older_than_days=None if older_than_ms is None else older_than_ms / _MS_PER_DAY,
+            max_size_bytes=max_size_bytes,
+            keep_failed=keep_failed,
+            dry_run=dry_run,
+        )
+    if as_json:
+        print_json({"dry_run": dry_run, **pruned._asdict()})
+        return
+    gone = f"{pluralize(pruned.conversations, 'conversation')} with {pluralize(pruned.events, 'event')}"
+    if dry_run:
+        click.echo(
+            f"would delete {gone}, about {render_bytes(pruned.freed_bytes)}; about"
+            f" {render_bytes(pruned.size_bytes)} would be left."
+        )
+        return
+    blobs = f" and {pluralize(pruned.blobs, 'blob')}" if pruned.blobs else ""
+    click.echo(
+        f"deleted {gone}{blobs}: {render_bytes(pruned.freed_bytes)} given back,"
+        f" {render_bytes(pruned.size_bytes)} in use."
+    )
+    if max_size_bytes is not None and pruned.size_bytes > max_size_bytes:
+        note(
+            f"the database is still larger than {render_bytes(max_size_bytes)}: what is left is running,"
+            " or kept by --keep-failed."
+        )
