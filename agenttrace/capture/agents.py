@@ -19,6 +19,7 @@ from agenttrace.capture import context
 from agenttrace.capture.arguments import ArgumentPlan
 from agenttrace.capture.calls import end_in_child
 from agenttrace.capture.context import CURRENT, PIPE, SWITCH, Agent, Operation
+from agenttrace.capture.detectors import type_of_returned
 from agenttrace.capture.emit import announce_agent, emit, encode_value, object_of
 from agenttrace.capture.failures import emit_returned_failure, record_failure, status_of
 from agenttrace.capture.handles import ScopeHandle
@@ -81,7 +82,7 @@ def close_agent(
         if status == "error":
             error_id = record_failure(operation, exc, agent)
     elif is_error:
-        status, error_type = "error", "ReturnedFailure"
+        status, error_type = "error", type_of_returned(returned_failure)
         error_id = emit_returned_failure(operation, agent, returned_failure, "set_output")
     payload = object_of(output=output, is_error=b"true" if status == "error" else b"false")
     payload = payload[:-1] + extra + b"}"

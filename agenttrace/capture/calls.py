@@ -14,7 +14,7 @@ from typing import Any
 from agenttrace import clock
 from agenttrace.capture.arguments import ArgumentPlan
 from agenttrace.capture.context import CURRENT, PIPE, Operation, ToolCall, enclosing_agent
-from agenttrace.capture.detectors import detect_failure
+from agenttrace.capture.detectors import detect_failure, type_of_returned
 from agenttrace.capture.emit import announce_agent, emit, encode_value, identity_of, object_of
 from agenttrace.capture.failures import emit_returned_failure, record_failure, status_of
 from agenttrace.encode import codec
@@ -241,7 +241,10 @@ class ToolTracer:
     def _judge(self, value: Any) -> str | None:
         """Name what tells that *value* stands for a failure; None when nothing does."""
         if self._is_error is not None:
-            return "is_error" if self._is_error(value) else None
+            try:
+                return "is_error" if self._is_error(value) else None
+            except Exception as exc:
+                contain("capture.is_error", exc)  # the call is closed all the same
         return detect_failure(value)
 
     def _finish_with_care(
@@ -251,7 +254,7 @@ class ToolTracer:
         error_id = error_type = None
         if detected is not None and call.agent is not None:
             error_id = emit_returned_failure(_row_owner(call), call.agent, value, detected)
-            error_type = "ReturnedFailure"
+            error_type = type_of_returned(value)
         if call.kind == "joined":
             _leave_scope(call, output, failed, error_id, error_type)
             return

@@ -14,6 +14,7 @@ from typing import Any
 from agenttrace.capture.caught import absorb
 from agenttrace.capture.context import Agent, Operation
 from agenttrace.capture.describe import build_error, chain_of, find_handler, leaves_of
+from agenttrace.capture.detectors import describe_returned, type_of_returned
 from agenttrace.capture.emit import emit, encode_value, object_of
 from agenttrace.capture.marks import error_id_of, mark_of, remember
 from agenttrace.events import new_id
@@ -28,8 +29,6 @@ __all__ = [
     "remember",
     "status_of",
 ]
-
-_MESSAGE_LIMIT = 8_192
 
 
 def status_of(exc: BaseException) -> str:
@@ -103,13 +102,30 @@ def emit_error(
 
 
 def emit_returned_failure(operation: Operation, agent: Agent, value: Any, detector: str) -> str:
-    """Write the ``error`` row of a failure that came back as data; give its id."""
+    """
+    Write the ``error`` row of a failure that came back as data.
+
+    Returns:
+        Its id; that of the failure it already is, for an exception that left *operation*'s inside.
+    """
     error_id = new_id()
-    extra: dict[str, Any] | None = None
+    extra: dict[str, Any] = {}
     if operation.attempt is not None:
         extra = {"attempt": operation.attempt, "retry_of": operation.retry_of}
-    message = _returned_text(value)
-    error: dict[str, Any] = {"type": "ReturnedFailure", "module": None, "message": message, "frames": []}
+    if issubclass(type(value), Exception):
+        absorb(value)
+        mark = mark_of(value)
+        if mark is not None and operation.span_id in mark[1]:
+            return mark[0]
+        error_id = error_id if mark is None else mark[0]
+        remember(value, error_id, (*(() if mark is None else mark[1][:64]), *operation.span_chain()))
+        error = build_error(value)
+        cause_error_id = _cause_error_id(value)
+        if cause_error_id is not None:
+            extra["cause_error_id"] = cause_error_id
+    else:
+        message = describe_returned(value)
+        error = {"type": "ReturnedFailure", "module": None, "message": message, "frames": []}
     emit(
         "error",
         agent,
@@ -118,20 +134,10 @@ def emit_returned_failure(operation: Operation, agent: Agent, value: Any, detect
         parent_span_id=operation.parent_span_id,
         tool_name=operation.name if operation.kind == "tool" else None,
         error_id=error_id,
-        error_type="ReturnedFailure",
-        extra=extra,
+        error_type=type_of_returned(value),
+        extra=extra or None,
     )
     return error_id
-
-
-def _returned_text(value: Any) -> str:
-    if isinstance(value, dict):
-        for key in ("error", "message", "stderr", "detail"):
-            if type(value.get(key)) is str:
-                return str(value[key])[:_MESSAGE_LIMIT]
-    if type(value) is str:
-        return value[:_MESSAGE_LIMIT]
-    return encode_value(value)[:_MESSAGE_LIMIT].decode("utf-8", "replace")
 
 
 def _cause_error_id(exc: BaseException) -> str | None:

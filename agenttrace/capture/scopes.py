@@ -13,6 +13,7 @@ from agenttrace.capture import context
 from agenttrace.capture.agents import close_agent
 from agenttrace.capture.calls import close_call, open_call
 from agenttrace.capture.context import CURRENT, PIPE, SWITCH, Operation
+from agenttrace.capture.detectors import detect_failure, type_of_returned
 from agenttrace.capture.emit import announce_agent, emit_conversation, encode_value, object_of
 from agenttrace.capture.failures import emit_returned_failure, record_failure, status_of
 from agenttrace.capture.handles import ScopeHandle
@@ -130,7 +131,8 @@ class ToolScope(ScopeHandle):
 
         Args:
             value: What the model gets to read, say.
-            is_error: Whether it stands for a failure; None decides by whether the tool raised.
+            is_error: Whether it stands for a failure; None decides by whether the tool raised, and by
+                what *value* says of itself (``{"error": …}`` and the like).
         """
         with contained("capture.set_result"):
             if self._call is not None:
@@ -164,13 +166,15 @@ class ToolScope(ScopeHandle):
         else:
             if self._result is _NOT_SET and call.joined_output is not None:
                 output = call.joined_output
-            failed = call.joined_failed if self._is_error is None else self._is_error
-            if failed:
+            detected = "set_result" if self._is_error else None
+            if self._is_error is None and not call.joined_failed and self._result is not _NOT_SET:
+                detected = detect_failure(self._result)
+            if detected is not None or (call.joined_failed and self._is_error is None):
                 status = "error"
                 if error_id is None:
                     value = None if self._result is _NOT_SET else self._result
-                    error_id = emit_returned_failure(call, agent, value, "set_result")
-                    error_type = "ReturnedFailure"
+                    error_id = emit_returned_failure(call, agent, value, detected or "set_result")
+                    error_type = type_of_returned(value)
             else:
                 error_id = error_type = None
         payload = object_of(
