@@ -36,6 +36,7 @@ __all__ = [
     "leave_scope",
     "new_conversation_id",
     "new_span_id",
+    "standing",
 ]
 
 SWITCH: list[bool] = []
@@ -104,9 +105,7 @@ class Agent:
         "turns",
     )
 
-    def __init__(
-        self, conversation_id: str, agent_id: str, name: str, parent_agent_id: str | None
-    ) -> None:
+    def __init__(self, conversation_id: str, agent_id: str, name: str, parent_agent_id: str | None) -> None:
         self.conversation_id = conversation_id
         self.agent_id = agent_id
         self.name = name
@@ -126,7 +125,11 @@ class Operation:
     recorded = False
     """Its start was published; without that, no end is."""
     merges = False
-    """A tool scope that the next traced tool of its name belongs to."""
+    """A tool scope that the next traced tool of its name belongs to, or a series of attempts."""
+    is_series = False
+    """Only marks attempts, and stands for the operation around it."""
+    stands_for: Operation | None = None
+    """The operation whose rows tell of this one, where it has none of its own."""
     call_id: str | None = None
     error_id: str | None = None
     """Of a failure that left the traced tool merged into this scope."""
@@ -135,8 +138,12 @@ class Operation:
     """The arguments as bytes, kept while the call runs to know a repeated call."""
     attempt: int | None = None
     retry_of: str | None = None
-    failed_calls: dict[tuple[str, bytes], tuple[str, int]] | None = None
-    """Calls right inside that failed last: (name, payload) to (first span, attempt)."""
+    attempts_count = 1
+    """Attempts that this one call was."""
+    repeats: str | None = None
+    """The failure of the attempt before this one."""
+    failed_calls: dict[tuple[str, bytes], tuple[str, int, str | None]] | None = None
+    """Calls right inside that failed last: (name, payload) to (first span, attempt, failure)."""
     live_calls = 0
     """Calls right inside that run now; a lost update only blurs retry numbers."""
     joined_arguments: bytes | None = None
@@ -254,13 +261,21 @@ def agent_id_for(name: str) -> str:
     return f"{slug or 'agent'}-{new_id(6)}"
 
 
+def standing() -> Operation | None:
+    """Give the real operation that the program stands in, also amid attempts; None outside any scope."""
+    operation = CURRENT.get()
+    while operation is not None and operation.is_series:
+        operation = operation.parent
+    return operation
+
+
 def current() -> Scope | None:
     """
     Tell where the calling code stands; None outside any scope.
 
     ``agent_id`` is None inside a ``conversation_scope`` that holds no agent.
     """
-    operation = CURRENT.get()
+    operation = standing()
     if operation is None:
         return None
     agent = operation.agent
@@ -279,6 +294,8 @@ def enclosing_agent(announce: Callable[[Operation], None]) -> Operation:
         announce: Publishes the start of an agent ``main`` that had to be made.
     """
     operation = CURRENT.get()
+    if operation is not None and operation.agent is None:
+        operation = standing()
     if operation is not None:
         if operation.agent is not None:
             return operation

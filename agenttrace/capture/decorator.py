@@ -13,6 +13,7 @@ import inspect
 import types
 from collections.abc import Callable, Collection
 from typing import Any, TypeVar, overload
+from weakref import WeakKeyDictionary
 
 import wrapt
 
@@ -23,9 +24,12 @@ from agenttrace.capture.fastpath import wrap_plain_tool
 from agenttrace.capture.shapes import Tracer, Wrapper, build_wrapper
 from agenttrace.errors import contained
 
-__all__ = ["TracedFunction", "traced_agent", "traced_tool"]
+__all__ = ["METHOD_TRACERS", "TracedFunction", "traced_agent", "traced_tool"]
 
 F = TypeVar("F")
+
+METHOD_TRACERS: WeakKeyDictionary[Any, Tracer] = WeakKeyDictionary()
+"""The functions that stand in classes for decorated methods, to what traces them."""
 
 _HINT = (
     "{name} takes a callable, and {what} is none. Put the decorator directly above `def`, "
@@ -36,8 +40,11 @@ _HINT = (
 class TracedFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
     """A callable with tracing around it; in all else it is the wrapped one."""
 
-    def __init__(self, wrapped: Any, wrapper: Wrapper, rebuild: Callable[[Any], Any], enabled: Any) -> None:
+    def __init__(
+        self, wrapped: Any, wrapper: Wrapper, rebuild: Callable[[Any], Any], enabled: Any, tracer: Tracer
+    ) -> None:
         super().__init__(wrapped, wrapper, enabled=enabled)
+        self._self_tracer = tracer
         self._self_rebuild = rebuild
         self._self_is_function = type(wrapped) is types.FunctionType
 
@@ -59,7 +66,9 @@ class TracedFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
             return
         if owner.__dict__.get(name) is self:
             with contained("capture.method"):
-                setattr(owner, name, _as_method(wrapped, self._self_wrapper, self._self_enabled))
+                method = _as_method(wrapped, self._self_wrapper, self._self_enabled)
+                METHOD_TRACERS[method] = self._self_tracer
+                setattr(owner, name, method)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         if isinstance(self.__wrapped__, types.FunctionType):
@@ -123,7 +132,7 @@ def _decorate(
     tracer = make_tracer(target)
     if plain is not None and not getattr(tracer, "is_plain", False):
         plain = None
-    return TracedFunction(target, build_wrapper(target, tracer, plain), rebuild, enabled)
+    return TracedFunction(target, build_wrapper(target, tracer, plain), rebuild, enabled, tracer)
 
 
 def _name_of(target: Any) -> str:
@@ -270,5 +279,3 @@ class _AgentOptions:
 
     def _make_tracer(self, target: Any) -> Tracer:
         return AgentTracer(target, self.name or _name_of(target), **self.options)
-
-
