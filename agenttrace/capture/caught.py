@@ -69,6 +69,7 @@ class Waiting:
         "absorbed",
         "extra",
         "is_new",
+        "is_told",
         "mark",
         "number",
         "object_id",
@@ -85,6 +86,8 @@ class Waiting:
         self.mark = mark
         self.is_new = False
         """The mark was put there for this row."""
+        self.is_told = False
+        """A later one that waits was raised from it, and will tell of it."""
         self.places: tuple[Place, ...] = (place,)
         """The handlers that run now, the innermost last."""
         self.number = next(_numbers)
@@ -191,8 +194,9 @@ def keep(inside: CaughtInside, exc: BaseException, place: Place) -> bool:
         known.places = (*known.places, place)  # raised again inside a handler, and caught there
         if known.payload is not None:
             _describe(known, exc)
+            _retell()
         return True
-    if inside.row_count >= ROWS_LIMIT_COUNT:
+    if inside.row_count >= ROWS_LIMIT_COUNT and not _takes_the_place(inside, exc):
         _count_only(inside, exc)
         return False
     is_new = mark is None
@@ -208,7 +212,32 @@ def keep(inside: CaughtInside, exc: BaseException, place: Place) -> bool:
     inside.waiting[waiting.number] = waiting
     _unwritten[waiting.number] = waiting
     _by_object[id(exc)] = waiting
+    if waiting.absorbed:
+        _retell()
     return True
+
+
+def _takes_the_place(inside: CaughtInside, exc: BaseException) -> bool:
+    """Tell whether a row of *exc* makes one that waits needless."""
+    waiting = {one.mark[0] for one in list(inside.waiting.values()) if not one.is_told}
+    marks = [mark_of(link) for link in _told_by(exc)] if waiting else []
+    return any(mark is not None and mark[0] in waiting for mark in marks)
+
+
+def _retell() -> None:
+    """Find out which are told of by a later one: they need no row, unless that one goes on after all."""
+    told: set[str] = set()
+    for one in sorted(_unwritten.values(), key=_number_of, reverse=True):
+        is_told = one.mark[0] in told
+        if is_told != one.is_told:
+            one.is_told = is_told
+            one.owner.row_count += -1 if is_told else 1
+        if not is_told:
+            told |= one.absorbed
+
+
+def _number_of(waiting: Waiting) -> int:
+    return waiting.number
 
 
 def _count_only(inside: CaughtInside, exc: BaseException) -> None:
@@ -237,18 +266,15 @@ def _describe(waiting: Waiting, exc: BaseException) -> None:
     operation = inside.operation
     if operation.attempt is not None:
         waiting.extra = {"attempt": operation.attempt, "retry_of": operation.retry_of}
-    waiting_ids = {other.mark[0] for other in list(_unwritten.values())}
-    told = {id(link) for link in _told_by(exc)}
-    absorbed = []
+    without_row = {other.mark[0] for other in list(_unwritten.values()) if other.is_new}
+    told = [mark_of(link) for link in _told_by(exc)]
+    waiting.absorbed = frozenset(mark[0] for mark in told if mark is not None and mark[0] != waiting.mark[0])
     for link in _relatives(exc):
         mark = mark_of(link)
-        if mark is None or link is exc:
+        if mark is None or link is exc or (mark[0] in without_row and mark[0] in waiting.absorbed):
             continue
-        if mark[0] in waiting_ids and id(link) in told:
-            absorbed.append(mark[0])
-        elif "cause_error_id" not in waiting.extra:
-            waiting.extra["cause_error_id"] = mark[0]
-    waiting.absorbed = frozenset(absorbed)
+        waiting.extra["cause_error_id"] = mark[0]
+        break
 
 
 def _told_by(exc: BaseException) -> Iterable[BaseException]:
@@ -310,8 +336,7 @@ def _note_raise_of(
         _by_object.pop(id(exc), None)  # another object where the caught one was: that one is dead
         return
     places: tuple[Place, ...] = ()
-    if not any(known.mark[0] in other.absorbed for other in list(_unwritten.values())):
-        # Otherwise its handlers were left by what was raised from it.
+    if not known.is_told:  # otherwise its handlers were left by what was raised from it
         around = _ids_around(frame, {place.frame_id for place in known.places})
         places = tuple(place for place in known.places if place.frame_id in around)
     if places:
@@ -340,7 +365,10 @@ def _give_up(waiting: Waiting, exc: BaseException | None) -> bool:
     if _unwritten.pop(waiting.number, None) is None:
         return False
     waiting.owner.waiting.pop(waiting.number, None)
-    waiting.owner.row_count -= 1
+    if not waiting.is_told:
+        waiting.owner.row_count -= 1
+    if waiting.absorbed:
+        _retell()
     if waiting.is_new and exc is not None:
         unmark(exc)  # no row tells of it
     return True
@@ -376,18 +404,10 @@ def _being_handled() -> set[str]:
 
 def _settle(waiting: list[Waiting], held: Collection[str]) -> None:
     """Write all of *waiting* but the *held*, and what a later one tells of."""
-    told: set[str] = set()
-    for other in sorted(_unwritten.values(), key=_number_of, reverse=True):
-        if other.mark[0] not in told:
-            told |= other.absorbed
     for one in waiting:
-        if one.mark[0] not in held and one.mark[0] not in told:
+        if one.mark[0] not in held and not one.is_told:
             with contained("capture.caught"):
                 _write(one)
-
-
-def _number_of(waiting: Waiting) -> int:
-    return waiting.number
 
 
 def _write(waiting: Waiting) -> bool:

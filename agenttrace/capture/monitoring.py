@@ -220,6 +220,8 @@ def _on_handled(code: CodeType, offset: int, exc: BaseException) -> None:
                 or traceback.tb_next is None
                 or _is_asked_of_stdlib(watch, traceback.tb_next)
             ):
+                if watch.user_code.whose(code.co_filename) != OWN:
+                    return
                 inside = operation.caught
                 if type(inside) is not CaughtInside:
                     inside = caught_inside(operation)

@@ -89,7 +89,9 @@ class Log:
     def left_in_finally(self, around: BaseException | None, line: int) -> None:
         """Say that a ``finally`` is left for good; an exception may be under way there."""
         current = sys.exception()
-        if current is not None and current is not around:
+        before = [catch.has_gone_on for catch in self.catches if catch.exc is current]
+        is_under_way = current is not around or before[-1:] == [True]
+        if current is not None and is_under_way:
             self.caught(current, line, around)
 
     def store(self, exc: BaseException) -> None:
