@@ -13,6 +13,7 @@ from agenttrace._version import VERSION as __version__
 from agenttrace.capture import (
     Scope,
     agent_scope,
+    attempt,
     bind,
     conversation_scope,
     current,
@@ -50,6 +51,7 @@ __all__ = [
     "TraceViewer",
     "__version__",
     "agent_scope",
+    "attempt",
     "bind",
     "configure",
     "conversation_scope",

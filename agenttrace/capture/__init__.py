@@ -1,6 +1,7 @@
 """From user code to events: decorators, scopes, and the context they carry."""
 
 from agenttrace.capture.agents import agent_scope
+from agenttrace.capture.attempts import attempt
 from agenttrace.capture.context import Scope, current
 from agenttrace.capture.decorator import traced_agent, traced_tool
 from agenttrace.capture.facts import drop_result, record, record_exception, suppressed
@@ -11,6 +12,7 @@ from agenttrace.capture.turns import model_turn
 __all__ = [
     "Scope",
     "agent_scope",
+    "attempt",
     "bind",
     "conversation_scope",
     "current",

@@ -100,6 +100,8 @@ class Series(Operation):
         self.frame_id = frame_id
         self.previous: Operation | None = None
         """What stood in ``CURRENT`` before."""
+        self.source: Any = None
+        """What made it, until it is known by something else."""
         self.number = 0
         """Of the attempt that runs or ran last."""
         self.tries = 0

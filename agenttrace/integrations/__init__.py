@@ -17,6 +17,8 @@ INTEGRATIONS = {
     "threads": "agenttrace.integrations.threads",
     "exceptions": "agenttrace.integrations.exceptions",
     "processes": "agenttrace.integrations.processes",
+    "tenacity": "agenttrace.integrations.tenacity",
+    "stamina": "agenttrace.integrations.stamina",
 }
 """Name to the module that has ``install()`` and ``uninstall()``."""
 
