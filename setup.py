@@ -19,9 +19,11 @@ _IS_WANTED = (
     and not sysconfig.get_config_var("Py_GIL_DISABLED")
     and os.environ.get("AGENTTRACE_PURE", "").strip().lower() not in ("1", "true", "yes", "on")
 )
-
-setup(
-    ext_modules=[Extension("agenttrace._native", ["agenttrace/_native.c"], optional=True)]
-    if _IS_WANTED
-    else []
+_NATIVE = Extension(
+    "agenttrace._native",
+    ["agenttrace/_native.c"],
+    extra_compile_args=["-O3", "-Wall", "-Wextra"],  # CFLAGS of the environment take the place of Python's own
+    optional=True,
 )
+
+setup(ext_modules=[_NATIVE] if _IS_WANTED else [])

@@ -161,6 +161,151 @@ encode_plain(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t coun
     return encoded;
 }
 
+/* A str has its own hash and comparison, so this runs no code of a class that another key may have. */
+PyDoc_STRVAR(has_key_of_doc,
+"has_key_of(members, names, limit_count, /)\n--\n\n"
+"Tell whether one of the first keys of the dict *members* is in the frozenset *names* of str.");
+
+static PyObject *
+has_key_of(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
+{
+    if (count != 3 || !PyDict_CheckExact(args[0]) || !PyFrozenSet_CheckExact(args[1])) {
+        PyErr_SetString(PyExc_TypeError, "has_key_of takes a dict, a frozenset and a number");
+        return NULL;
+    }
+    Py_ssize_t left = PyNumber_AsSsize_t(args[2], NULL);
+    if (left == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    PyObject *key;
+    Py_ssize_t place = 0;
+    while (left-- > 0 && PyDict_Next(args[0], &place, &key, NULL)) {
+        int found = PyUnicode_CheckExact(key) ? PySet_Contains(args[1], key) : 0;
+        if (found != 0) {
+            return found < 0 ? NULL : Py_NewRef(Py_True);
+        }
+    }
+    Py_RETURN_FALSE;
+}
+
+/* ------------------------------------------------------------------ bodies */
+
+/* A body is joined from texts, numbers and JSON that is there already, in one allocation. */
+typedef struct {
+    const char *text;
+    Py_ssize_t size;
+} Piece;
+
+enum { NUMBER_CHARACTERS = 24 };
+
+#define LITERAL(text) ((Piece){text, sizeof(text) - 1})
+
+static int
+piece_of(PyObject *value, Piece *piece)
+{
+    if (PyBytes_CheckExact(value)) {
+        *piece = (Piece){PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value)};
+        return 0;
+    }
+    piece->text = PyUnicode_AsUTF8AndSize(value, &piece->size); /* TypeError for all but a str */
+    return piece->text == NULL ? -1 : 0;
+}
+
+static int
+piece_of_number(PyObject *value, Piece *piece, char *room)
+{
+    long long number = PyLong_AsLongLong(value);
+    if (number == -1 && PyErr_Occurred()) {
+        return -1;
+    }
+    unsigned long long rest = number < 0 ? 0 - (unsigned long long)number : (unsigned long long)number;
+    char *at = room + NUMBER_CHARACTERS;
+    do {
+        *--at = (char)('0' + rest % 10);
+        rest /= 10;
+    } while (rest > 0);
+    if (number < 0) {
+        *--at = '-';
+    }
+    *piece = (Piece){at, room + NUMBER_CHARACTERS - at};
+    return 0;
+}
+
+static PyObject *
+join(const Piece *pieces, int count)
+{
+    Py_ssize_t size = 0;
+    for (int i = 0; i < count; i++) {
+        if (pieces[i].size > PY_SSIZE_T_MAX - size) {
+            return PyErr_NoMemory();
+        }
+        size += pieces[i].size;
+    }
+    PyObject *body = PyBytes_FromStringAndSize(NULL, size);
+    if (body == NULL) {
+        return NULL;
+    }
+    char *at = PyBytes_AS_STRING(body);
+    for (int i = 0; i < count; i++) {
+        memcpy(at, pieces[i].text, (size_t)pieces[i].size);
+        at += pieces[i].size;
+    }
+    return body;
+}
+
+PyDoc_STRVAR(tool_call_body_doc,
+"tool_call_body(ts_ns, identity, span_id, parent_span_id, name_json, arguments, /)\n--\n\n"
+"As capture.bodies.tool_call_body_in_python.");
+
+static PyObject *
+tool_call_body(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
+{
+    char room[NUMBER_CHARACTERS];
+    Piece ts, identity, span, parent, name, arguments;
+    if (count != 6) {
+        PyErr_Format(PyExc_TypeError, "tool_call_body takes 6 arguments, not %zd", count);
+        return NULL;
+    }
+    if (piece_of_number(args[0], &ts, room) < 0 || piece_of(args[1], &identity) < 0
+        || piece_of(args[2], &span) < 0 || piece_of(args[3], &parent) < 0
+        || piece_of(args[4], &name) < 0 || piece_of(args[5], &arguments) < 0) {
+        return NULL;
+    }
+    Piece pieces[] = {
+        LITERAL("[\"tool_call\","), ts, LITERAL(","), identity, LITERAL(",\""), span, LITERAL("\",\""),
+        parent, LITERAL("\","), name,
+        LITERAL(",null,null,null,null,null,null]\n{\"arguments\":"), arguments, LITERAL("}"),
+    };
+    return join(pieces, sizeof(pieces) / sizeof(pieces[0]));
+}
+
+PyDoc_STRVAR(tool_result_body_doc,
+"tool_result_body(ts_ns, identity, span_id, parent_span_id, name_json, duration_ns, output, /)\n--\n\n"
+"As capture.bodies.tool_result_body_in_python.");
+
+static PyObject *
+tool_result_body(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
+{
+    char ts_room[NUMBER_CHARACTERS], duration_room[NUMBER_CHARACTERS];
+    Piece ts, identity, span, parent, name, duration, output;
+    if (count != 7) {
+        PyErr_Format(PyExc_TypeError, "tool_result_body takes 7 arguments, not %zd", count);
+        return NULL;
+    }
+    if (piece_of_number(args[0], &ts, ts_room) < 0 || piece_of(args[1], &identity) < 0
+        || piece_of(args[2], &span) < 0 || piece_of(args[3], &parent) < 0
+        || piece_of(args[4], &name) < 0 || piece_of_number(args[5], &duration, duration_room) < 0
+        || piece_of(args[6], &output) < 0) {
+        return NULL;
+    }
+    Piece pieces[] = {
+        LITERAL("[\"tool_result\","), ts, LITERAL(","), identity, LITERAL(",\""), span, LITERAL("\",\""),
+        parent, LITERAL("\","), name, LITERAL(",\"ok\","), duration,
+        LITERAL("e-6,null,null,null,null]\n{\"is_error\":false,\"output\":"), output, LITERAL("}"),
+    };
+    return join(pieces, sizeof(pieces) / sizeof(pieces[0]));
+}
+
 /* ------------------------------------------------------------------ check sum */
 
 /* CRC-32 as binascii has it, sixteen bytes at a time: crc_table[k] is a byte k places further on. */
@@ -692,6 +837,9 @@ module_exec(PyObject *module)
 
 static PyMethodDef module_methods[] = {
     {"encode_plain", (PyCFunction)(void (*)(void))encode_plain, METH_FASTCALL, encode_plain_doc},
+    {"has_key_of", (PyCFunction)(void (*)(void))has_key_of, METH_FASTCALL, has_key_of_doc},
+    {"tool_call_body", (PyCFunction)(void (*)(void))tool_call_body, METH_FASTCALL, tool_call_body_doc},
+    {"tool_result_body", (PyCFunction)(void (*)(void))tool_result_body, METH_FASTCALL, tool_result_body_doc},
     {"crc32", crc32_of, METH_O, crc32_doc},
     {NULL, NULL, 0, NULL},
 };

@@ -7,25 +7,45 @@ Where the C part is not compiled there is one way only; CI asserts that it is co
 from __future__ import annotations
 
 import importlib
+from typing import Any
 
 import pytest
 
 from agenttrace import native
-from agenttrace.encode.plain import encode_plain, encode_plain_in_python
+from agenttrace.capture import bodies
+from agenttrace.encode import keys, plain
 
-__all__ = ["WAYS", "environment_of", "take_way"]
+__all__ = ["TWINS", "WAYS", "environment_of", "take_way"]
 
 WAYS = ("python",) if native.FUNCTIONS is None else ("native", "python")
+
+TWINS: tuple[tuple[str, Any, Any], ...] = (
+    ("encode_plain", plain.encode_plain, plain.encode_plain_in_python),
+    ("tool_call_body", bodies.tool_call_body, bodies.tool_call_body_in_python),
+    ("tool_result_body", bodies.tool_result_body, bodies.tool_result_body_in_python),
+    ("has_key_of", keys.has_key_of, keys.has_key_of_in_python),
+)
+"""Each function's name, the one in use, and the one in Python."""
+
+_USERS = (
+    "capture.bodies",
+    "capture.detectors",
+    "encode.codec",
+    "encode.keys",
+    "encode.normalize",
+    "encode.plain",
+)
 
 
 def take_way(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Take one of ``WAYS`` for what this test makes from now on."""
     if way == "python":
         monkeypatch.setattr(native, "FUNCTIONS", None)
-    for name in ("codec", "normalize"):
-        module = importlib.import_module(f"agenttrace.encode.{name}")
-        chosen = encode_plain_in_python if way == "python" else encode_plain
-        monkeypatch.setattr(module, "encode_plain", chosen)
+    for user in _USERS:
+        module = importlib.import_module(f"agenttrace.{user}")
+        for name, in_use, in_python in TWINS:
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, in_python if way == "python" else in_use)
 
 
 def environment_of(way: str) -> dict[str, str]:

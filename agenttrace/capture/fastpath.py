@@ -4,7 +4,8 @@ The plain call of a plain function, written out: one Python frame around the too
 Most calls are of this kind: inside an agent, without a tool scope to join, a failed
 twin to number, or a result to judge. Invariant: what is published here is byte for
 byte what ``ToolTracer`` publishes, which every other case goes through; a test
-compares the two. Cost: 60 % of the general way (``benchmarks/bench_on.py``).
+compares the two. Cost: 60 % of the general way (``benchmarks/bench_on.py``). What
+``encode_plain`` gives is never empty, so None alone sends a value the longer way.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from collections.abc import Callable
 from typing import Any
 
 from agenttrace import clock
+from agenttrace.capture import bodies
 from agenttrace.capture.calls import ToolTracer
 from agenttrace.capture.context import CURRENT, PIPE, ToolCall
 from agenttrace.capture.detectors import INNOCENT, detect_failure
 from agenttrace.capture.emit import identity_of
 from agenttrace.capture.shapes import Wrapper, wrap_function
-from agenttrace.encode import codec
+from agenttrace.encode import codec, plain
 from agenttrace.errors import contain
 
 __all__ = ["wrap_plain_tool"]
@@ -30,7 +32,8 @@ def wrap_plain_tool(tracer: ToolTracer) -> Wrapper:
     plan = tracer.plan
     assert plan is not None, "a plain tracer captures arguments"
     names, bind = plan.names_when_simple, plan.bind
-    encode, fail = codec.encode, tracer.fail
+    encode, encode_plain, depth, fail = codec.encode, plain.encode_plain, codec.MAX_DEPTH, tracer.fail
+    start_body, end_body = bodies.tool_call_body, bodies.tool_result_body
     get, put, pipe = CURRENT.get, CURRENT.set, PIPE
     general = wrap_function(tracer)
 
@@ -51,13 +54,12 @@ def wrap_plain_tool(tracer: ToolTracer) -> Wrapper:
             bound = kwargs if not args and tuple(kwargs) == names else bind(args, kwargs)
             if bound is None:
                 return general(wrapped, instance, args, kwargs)
-            arguments = encode(bound, pipe.limit_bytes)
+            limit_bytes = pipe.limit_bytes
+            arguments = encode_plain(bound, limit_bytes, depth) or encode(bound, limit_bytes)
             call = ToolCall(name, agent, parent, arguments)
+            identity = agent.identity or identity_of(agent)
             pipe.publish(
-                f'["tool_call",{call.started_ns},{agent.identity or identity_of(agent)},"{call.span_id}",'
-                f'"{parent.span_id}",{name_json},null,null,null,null,null,null]\n{{"arguments":'.encode()
-                + arguments
-                + b"}"
+                start_body(call.started_ns, identity, call.span_id, parent.span_id, name_json, arguments)
             )
         except Exception as exc:
             contain("capture.tool_call", exc)
@@ -82,14 +84,10 @@ def wrap_plain_tool(tracer: ToolTracer) -> Wrapper:
             return result
         parent.live_calls -= 1
         try:
-            output = encode(result, pipe.limit_bytes)
+            output = encode_plain(result, limit_bytes, depth) or encode(result, limit_bytes)
             now_ns = clock.now_ns()
-            # The duration as nanoseconds with an exponent: 300 ns less than dividing.
-            pipe.publish(
-                f'["tool_result",{now_ns},{agent.identity},"{call.span_id}","{parent.span_id}",{name_json},'
-                f'"ok",{now_ns - call.started_ns}e-6,null,null,null,null]\n'
-                '{"is_error":false,"output":'.encode() + output + b"}"
-            )
+            took_ns = now_ns - call.started_ns
+            pipe.publish(end_body(now_ns, identity, call.span_id, parent.span_id, name_json, took_ns, output))
         except Exception as exc:
             contain("capture.tool_result", exc)
         return result

@@ -20,9 +20,10 @@ from agenttrace.encode.plain import encode_plain
 from agenttrace.encode.truncate import fit
 from agenttrace.events import H_EXTRA
 
-__all__ = ["decode", "decode_body", "dumps", "encode", "encode_header", "loads"]
+__all__ = ["MAX_DEPTH", "decode", "decode_body", "dumps", "encode", "encode_header", "loads"]
 
-_MAX_DEPTH = Limits().depth
+MAX_DEPTH = Limits().depth
+"""How deep a payload may be nested."""
 _TIME_MS = Limits().time_ms
 _MIN_LIMIT_BYTES = 64
 _HEADER_TEXT_CHARACTERS = 1024
@@ -48,7 +49,7 @@ def encode(value: Any, limit_bytes: int) -> bytes:
         Valid JSON without a raw newline. No half secret stays at a cut (``marks.strip_edge``).
     """
     try:
-        encoded = encode_plain(value, limit_bytes, _MAX_DEPTH)
+        encoded = encode_plain(value, limit_bytes, MAX_DEPTH)
         return _encode_slowly(value, limit_bytes) if encoded is None else encoded
     except Exception:  # the caller's own recursion is at its limit, or memory is
         return _BARE_MARK

@@ -12,6 +12,7 @@ from agenttrace import agent_scope, clock, traced_tool
 from agenttrace.capture import decorator
 from agenttrace.capture.context import PIPE
 from tests.capture.conftest import Published
+from tests.ways import WAYS, take_way
 
 Calls = list[tuple[tuple[Any, ...], dict[str, Any]]]
 
@@ -24,7 +25,9 @@ def _build_calls() -> Calls:
         ((), {"a": 1, "b": 2}),
         ((), {"b": 2, "a": 1}),
         ((), {"a": 1}),
-        ((1,), {"b": {"x": [1, 2.5, None, "ü\n\""]}}),
+        ((1,), {"b": {"x": [1, 2.5, None, 'ü\n"']}}),
+        ((float("nan"), "\ud800"), {}),
+        ((2**70,), {"b": {"error": "said", 1: 2}}),
         ((), {}),
         ((1, 2, 3), {}),
         ((1,), {"a": 2}),
@@ -43,8 +46,10 @@ def _tool(a: Any, b: Any = 7) -> Any:
 class TestFastPath:
     """Both ways publish the same bytes."""
 
-    def test_same_bytes(self, published: Published, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize("way", WAYS)
+    def test_same_bytes(self, way: str, published: Published, monkeypatch: pytest.MonkeyPatch) -> None:
         """For fitting and unfitting calls, results and errors, nested and repeated."""
+        take_way(way, monkeypatch)
 
         def run(short: bool) -> list[bytes]:
             ticks = itertools.count(1_700_000_000_000_000_000, 1_000_003)
@@ -54,6 +59,7 @@ class TestFastPath:
             monkeypatch.setattr(PIPE, "span_numbers", itertools.count(1))
             if not short:
                 monkeypatch.setattr(decorator, "wrap_plain_tool", None)
+                take_way("python", monkeypatch)
             tool: Callable[..., Any] = traced_tool(name='quoted "tool"')(_tool)
             published.bodies.clear()
             with agent_scope("lead", agent_id="lead", conversation_id="talk"):
