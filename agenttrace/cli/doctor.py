@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from agenttrace import config
+from agenttrace import config, native
 from agenttrace._version import VERSION
 from agenttrace.cli.console import build_console, choose_glyphs, print_json, print_lines
 from agenttrace.cli.options import database_option, json_option
@@ -168,6 +168,7 @@ def _check_rings(viewer: TraceViewer) -> Iterator[Check]:
 def _check_python() -> Iterator[Check]:
     version = ".".join(map(str, sys.version_info[:3]))
     yield Check("python", "ok", version, version)
+    yield Check("recorder", "ok" if native.FUNCTIONS else "info", native.describe(), native.describe())
     switch = {True: "on", False: "off (AGENTTRACE=0 beats everything)", None: "off unless a program asks"}
     yield Check("tracing", "info", switch[config.env_switch()], config.env_switch())
     try:
