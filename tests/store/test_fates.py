@@ -403,6 +403,50 @@ def of_an_equal_call_that_is_no_retry(scene: Scene) -> dict[str, str]:
     return {error: "swallowed"}
 
 
+@case
+def lies_in_a_step_that_is_done_again_from_its_start(scene: Scene) -> dict[str, str]:
+    root = scene.agent()
+    scene.end(scene.call(root, "clean"), output="a")
+    error = scene.fail(root, "translate")
+    scene.end(scene.call(root, "clean"), output="a")
+    scene.end(scene.call(root, "translate"), output="b")
+    scene.end(root)
+    return {error: "retried"}
+
+
+@case
+def of_a_call_that_the_model_asks_for_again(scene: Scene) -> dict[str, str]:
+    root = scene.agent()
+    error = scene.fail(root, "translate")
+    scene.end(scene.call(root, "clean"), output="a")
+    scene.model(root, "go on")
+    scene.end(scene.call(root, "translate"), output="b")
+    scene.end(root)
+    return {error: "swallowed"}
+
+
+@case
+def of_a_call_that_is_made_again_with_other_arguments(scene: Scene) -> dict[str, str]:
+    root = scene.agent()
+    error = scene.fail(root, "translate")
+    scene.end(scene.call(root, "clean"), output="a")
+    scene.end(scene.call(root, "translate", arguments={"page": 2}), output="b")
+    scene.end(root)
+    return {error: "swallowed"}
+
+
+@case
+def is_raised_from_one_that_is_retried(scene: Scene) -> dict[str, str]:
+    root = scene.agent()
+    first = scene.call(root)
+    error = scene.error(first)
+    scene.end(first, error)
+    raised = scene.error(root, "step failed", cause_error_id=error, handled=True)
+    scene.end(scene.call(root, attempt=2, retry_of=first.span_id), output="at last")
+    scene.end(root)
+    return {error: "retried", raised: "retried"}
+
+
 # reported
 
 
@@ -643,6 +687,53 @@ def is_handled_at_a_place_that_becomes_known_later(scene: Scene) -> dict[str, st
     scene.add("handled", root, {"handled_at": {"file": "b.py", "line": 7, "function": "g"}}, error_id=error)
     scene.end(root)
     return {error: "swallowed"}
+
+
+@case
+def is_handled_and_raised_again_later(scene: Scene) -> dict[str, str]:
+    """Caught, kept, and raised where nobody catches it: one failure, which escaped."""
+    root = scene.agent()
+    call = scene.call(root)
+    error = scene.error(call, handled=True)
+    scene.end(call, output="")
+    scene.error(root, error_id=error)
+    scene.end(root, error)
+    return {error: "escaped"}
+
+
+@case
+def is_handled_and_raised_again_and_told(scene: Scene) -> dict[str, str]:
+    root = scene.agent()
+    error = scene.error(root, handled=True)
+    outer = scene.call(root, "outer")
+    scene.error(outer, error_id=error)
+    scene.end(outer, error)
+    scene.model(root, "no such file: a.txt")
+    scene.end(root)
+    return {error: "reported"}
+
+
+@case
+def is_handled_and_raised_again_and_swallowed(scene: Scene) -> dict[str, str]:
+    root = scene.agent()
+    error = scene.error(root, handled=True)
+    outer = scene.call(root, "outer")
+    scene.error(outer, error_id=error)
+    scene.end(outer, error)
+    scene.end(root)
+    return {error: "swallowed"}
+
+
+@case
+def is_given_back_as_data_by_the_call_that_caught_it(scene: Scene) -> dict[str, str]:
+    root = scene.agent()
+    call = scene.call(root)
+    error = scene.error(call, handled=True)
+    given = scene.error(call, "it did not work at all", type="ReturnedFailure", returned="error")
+    scene.end(call, given, output={"error": "it did not work at all"})
+    scene.model(root, "it did not work at all")
+    scene.end(root)
+    return {error: "reported", given: "reported"}
 
 
 @case

@@ -30,6 +30,8 @@ CREATE TABLE failure_reports (
 
 _ENDS = "('tool_result', 'agent_end', 'model_turn')"
 _STARTS = "('tool_call', 'agent_start', 'model_call')"
+_NEXT_EVENTS = 12
+"""How many events behind a failed call the same call may follow."""
 _CHAIN_LIMIT = 16
 """How many failures, each raised from the one before, are followed; a ring of causes ends there."""
 
@@ -66,15 +68,44 @@ _OUTERMOST = f"""{_CLOSED} AND NOT EXISTS (
             AND +y.conversation_id = e.conversation_id AND +y.span_id = x.parent_span_id)
         ORDER BY x.id DESC LIMIT 1"""
 
+_CALLS_LEFT = f"""c.span_id IN (SELECT e.span_id UNION ALL SELECT x.span_id {_CLOSED})
+        AND c.kind = 'tool_call' AND +c.conversation_id = e.conversation_id"""
+
+# Somebody said so, or a call that it left was made again: as its next attempt, which capture numbers
+# when nothing comes between, or soon after other calls (a clean-up, the steps before it), with equal
+# arguments and before the model was asked again.
 _RETRIED = f"""EXISTS (SELECT 1 FROM trajectory_events r
         WHERE r.error_id = e.error_id AND r.kind = 'retry' AND +r.conversation_id = e.conversation_id)
     OR EXISTS (SELECT 1 FROM trajectory_events c
-        WHERE c.span_id IN (SELECT e.span_id UNION ALL SELECT x.span_id {_CLOSED})
-        AND c.kind = 'tool_call' AND +c.conversation_id = e.conversation_id
+        WHERE {_CALLS_LEFT}
         AND EXISTS (SELECT 1 FROM trajectory_events n
             WHERE n.retry_of = coalesce(c.retry_of, c.span_id) AND n.kind = 'tool_call'
             AND +n.conversation_id = e.conversation_id
-            AND coalesce(n.attempt, 1) > coalesce(c.attempt, 1)))"""
+            AND coalesce(n.attempt, 1) > coalesce(c.attempt, 1)))
+    OR EXISTS (SELECT 1 FROM trajectory_events c
+        WHERE {_CALLS_LEFT}
+        AND EXISTS (SELECT 1 FROM trajectory_events d, trajectory_events n
+            WHERE d.span_id = c.span_id AND d.kind = 'tool_result' AND d.status = 'error'
+            AND +d.conversation_id = c.conversation_id
+            AND n.conversation_id = c.conversation_id AND n.agent_id = c.agent_id
+            AND n.seq > d.seq AND n.seq <= d.seq + {_NEXT_EVENTS}
+            AND +n.kind = 'tool_call' AND +n.tool_name = c.tool_name AND +n.payload = c.payload
+            AND +n.parent_span_id IS c.parent_span_id
+            AND EXISTS (SELECT 1 FROM trajectory_events o
+                WHERE o.conversation_id = c.conversation_id AND o.agent_id = c.agent_id
+                AND o.seq > d.seq AND o.seq < n.seq AND +o.kind = 'tool_call')
+            AND NOT EXISTS (SELECT 1 FROM trajectory_events m
+                WHERE m.conversation_id = c.conversation_id AND m.agent_id = c.agent_id
+                AND m.seq > d.seq AND m.seq < n.seq AND +m.kind = 'model_call')))"""
+
+# Caught before it left any operation, and what it was raised from was tried again.
+_CAUSE_RETRIED = f"""e.cause_error_id IS NOT NULL AND NOT EXISTS (SELECT 1 {_CLOSED}) AND EXISTS (
+        SELECT 1 FROM (
+            SELECT q.error_id AS error_id, q.conversation_id AS conversation_id, q.span_id AS span_id
+            FROM trajectory_events q
+            WHERE q.error_id = e.cause_error_id AND q.kind = 'error'
+            AND +q.conversation_id = e.conversation_id LIMIT 1) e
+        WHERE {_RETRIED})"""
 
 _REPORTED = """EXISTS (SELECT 1 FROM failure_reports r
         WHERE r.conversation_id = e.conversation_id AND r.error_id = e.error_id)"""
@@ -105,7 +136,11 @@ SELECT
     e.conversation_id AS conversation_id,
     e.error_id AS error_id,
     e.ts_ms AS ts_ms,
-    CASE WHEN {_RETRIED} THEN 'retried' WHEN {_REPORTED} THEN 'reported' END AS told,
+    CASE
+        WHEN {_RETRIED} THEN 'retried'
+        WHEN {_REPORTED} THEN 'reported'
+        WHEN {_CAUSE_RETRIED} THEN 'retried'
+        END AS told,
     {_WAY} AS way
 FROM trajectory_events e
 WHERE {_FIRST}
@@ -126,12 +161,20 @@ _CLAIMED_BY = f"""(
             AND n.kind = 'agent_end' AND n.ts_ns >= e.ts_ns
             ORDER BY n.ts_ns LIMIT 1))"""
 
-# The failures that were raised from the one of chain, as a JSON list: a join here would, once the
-# database has been analyzed, make SQLite build a Bloom filter over all events for every failure.
+# The failures that the one of chain became, as a JSON list: those raised from it, the failure that
+# its call gave back as data after it had caught it, and the groups that hold it. A join here would,
+# once the database has been analyzed, make SQLite build a Bloom filter over all events for every failure.
 _NEXT = """(SELECT json_group_array(next.error_id) FROM (
                 SELECT s.error_id AS error_id FROM trajectory_events s
                 WHERE s.cause_error_id = {error_id} AND s.kind = 'error'
                 AND +s.conversation_id = e.conversation_id AND s.error_id <> {error_id}
+                UNION ALL
+                SELECT d.error_id FROM trajectory_events d
+                WHERE d.span_id IN (SELECT h.span_id FROM trajectory_events h
+                    WHERE h.error_id = {error_id} AND h.kind = 'error'
+                    AND +h.conversation_id = e.conversation_id AND json_extract(h.payload, '$.handled') = 1)
+                AND d.kind = 'error' AND +d.conversation_id = e.conversation_id AND d.error_id <> {error_id}
+                AND json_extract(d.payload, '$.returned') IS NOT NULL
                 UNION ALL
                 SELECT g.error_id FROM trajectory_events g INDEXED BY idx_events_group
                 WHERE g.conversation_id = e.conversation_id AND g.kind = 'error'
