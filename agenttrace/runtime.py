@@ -19,9 +19,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from agenttrace import config
-from agenttrace.capture import caught, context
+from agenttrace.capture import context
 from agenttrace.capture.context import CURRENT, PIPE, SWITCH, Operation
 from agenttrace.capture.propagation import HERITAGE, SCOPE_VARIABLE, parse_scope, unpack_scope
+from agenttrace.capture.settling import settle_all
 from agenttrace.errors import LOSSES, ConfigError, contain, contained
 from agenttrace.events import ProcessInfo, new_id
 
@@ -235,7 +236,7 @@ def flush(timeout_s: float | None = None) -> FlushResult:
 
         return FlushResult(0, 0, 0)
     with contained("runtime.swallowed"):
-        caught.settle_all()
+        settle_all()
     return recorder.flush(timeout_s)
 
 
@@ -419,7 +420,7 @@ def _disconnect(timeout_s: float = 5.0) -> FlushResult:
     if recorder is None:
         return FlushResult(0, 0, 0)
     with contained("runtime.swallowed"):
-        caught.settle_all()
+        settle_all()
     _close_implicit_root()
     result = recorder.shutdown(timeout_s)
     _state.recorder = None
@@ -461,7 +462,7 @@ def _at_exit() -> None:
     if recorder is None:
         return
     try:
-        caught.settle_all()
+        settle_all()
         _close_implicit_root()
         exc = _fatal_exception()
         recorder.shutdown(exit="ok" if exc is None else f"exception {type(exc).__name__}")

@@ -13,10 +13,11 @@ from typing import Any
 
 from agenttrace.capture import context
 from agenttrace.capture.agents import emit_custom
-from agenttrace.capture.caught import absorb, write_now
 from agenttrace.capture.context import SWITCH, Agent, Operation
 from agenttrace.capture.emit import announce_agent, emit, encode_value, object_of
 from agenttrace.capture.failures import emit_error, error_id_of, find_handler, remember
+from agenttrace.capture.settling import write_now
+from agenttrace.capture.waiting import absorb
 from agenttrace.errors import contained
 from agenttrace.events import new_id
 

@@ -17,9 +17,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from agenttrace import integrations
-from agenttrace.capture import caught, context, monitoring
+from agenttrace.capture import context, monitoring
 from agenttrace.capture.agents import close_agent
 from agenttrace.capture.context import CURRENT, PIPE, SWITCH, Pipe
+from agenttrace.capture.settling import settle_all
 from agenttrace.encode import codec
 from agenttrace.errors import StoreError
 from agenttrace.events import H_CONVERSATION_ID, new_id
@@ -67,7 +68,7 @@ class MemoryRecorder:
         Raises:
             StoreError: An event could not be stored; the message says why.
         """
-        caught.settle_all()
+        settle_all()
         with self._lock:
             while records := [self._take() for _ in range(min(len(self._bodies), _BATCH_ROWS))]:
                 failed = self._sink.write(records).failed
@@ -197,7 +198,7 @@ def memory_recorder() -> Iterator[MemoryRecorder]:
         yield recorder
     finally:
         recorder._was_on = bool(SWITCH)
-        caught.settle_all()
+        settle_all()
         for root in context.implicit_roots.values():
             close_agent(root, b"null", None)
         if not was_watching:
