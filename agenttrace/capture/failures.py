@@ -11,12 +11,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from agenttrace.capture.caught import absorb
 from agenttrace.capture.context import Agent, Operation
 from agenttrace.capture.describe import build_error, chain_of, find_handler, leaves_of
 from agenttrace.capture.detectors import describe_returned, type_of_returned
 from agenttrace.capture.emit import emit, encode_value, object_of
 from agenttrace.capture.marks import error_id_of, mark_of, remember
+from agenttrace.capture.waiting import absorb
 from agenttrace.events import new_id
 
 __all__ = [

@@ -13,7 +13,8 @@ import time
 from _thread import allocate_lock, get_ident
 from collections.abc import Callable
 
-from agenttrace.capture import caught
+from agenttrace.capture.settling import settle_older
+from agenttrace.capture.waiting import forget_all, is_any_waiting
 from agenttrace.errors import contained
 
 __all__ = ["LateWriter"]
@@ -62,11 +63,11 @@ def _run() -> None:
     idle = 0
     while _life.forks == forks:
         time.sleep(_STEP_S)
-        if caught.is_any_waiting():
+        if is_any_waiting():
             idle = 0
             _life.is_running = True
             with _life.lock, contained("capture.caught_late"):
-                caught.settle_older(_AGE_NS)
+                settle_older(_AGE_NS)
         elif not _life.is_running:
             return  # nothing has come since it said that it leaves
         else:
@@ -90,7 +91,7 @@ def _after_fork_in_child() -> None:
     _life.is_running = False
     _life.forker = 0
     _life.forks += 1
-    caught.forget_all()
+    forget_all()
 
 
 if hasattr(os, "register_at_fork"):

@@ -18,8 +18,8 @@ from collections.abc import Callable
 from types import CodeType, FrameType, TracebackType
 from typing import Any, NamedTuple
 
-from agenttrace.capture import caught, context
-from agenttrace.capture.caught import CaughtInside, Place, caught_inside
+from agenttrace.capture import context
+from agenttrace.capture.caught import CaughtInside, caught_inside, keep, note_raise
 from agenttrace.capture.context import CURRENT, PIPE, Operation
 from agenttrace.capture.describe import leaves_of
 from agenttrace.capture.failures import status_of
@@ -27,6 +27,7 @@ from agenttrace.capture.handlers import Handlers, line_that_catches
 from agenttrace.capture.late import LateWriter
 from agenttrace.capture.marks import mark_of
 from agenttrace.capture.user_code import OURS, OWN, STDLIB, TRANSPORT, UserCode
+from agenttrace.capture.waiting import BY_OBJECT, Place
 from agenttrace.errors import contain, count_loss
 
 __all__ = ["State", "install", "state", "uninstall"]
@@ -178,24 +179,23 @@ def _take_tool_id() -> int | None:
 
 # ------------------------------------------------------------------ the callbacks
 
-_by_object = caught._by_object
 _get = CURRENT.get
 
 
 def _on_raise(code: CodeType, offset: int, exc: BaseException) -> None:
-    if not _by_object:
+    if not BY_OBJECT:
         return
     try:
-        caught.note_raise(exc, sys._getframe(1))
+        note_raise(exc, sys._getframe(1))
     except Exception as failure:
         _contain("capture.monitoring.raise", failure)
 
 
 def _on_reraise(code: CodeType, offset: int, exc: BaseException) -> None:
-    if not _by_object:
+    if not BY_OBJECT:
         return
     try:
-        caught.note_raise(exc, sys._getframe(1), True)
+        note_raise(exc, sys._getframe(1), True)
     except Exception as failure:
         _contain("capture.monitoring.reraise", failure)
 
@@ -281,7 +281,7 @@ def _consider(
             inside.elsewhere_count += 1
             continue
         place = Place(id(frame), code.co_filename, line, code.co_qualname, handler.is_sure)
-        if caught.keep(inside, leaf, place):
+        if keep(inside, leaf, place):
             watch.late.expect()
 
 

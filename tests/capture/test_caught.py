@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from agenttrace import agent_scope, model_turn, record_exception, suppressed, tool_scope, traced_tool
-from agenttrace.capture import caught
 from agenttrace.capture.caught import ROWS_LIMIT_COUNT
+from agenttrace.capture.waiting import BY_OBJECT, UNWRITTEN
 from agenttrace.testing import MemoryRecorder, memory_recorder
 
 pytestmark = pytest.mark.skipif(sys.version_info < (3, 12), reason="sys.monitoring came with Python 3.12")
@@ -324,7 +324,7 @@ class TestGoingOn:
             for _ in range(3 * ROWS_LIMIT_COUNT):
                 lose()
             raise Boom("x")
-        assert not caught._unwritten and not caught._by_object
+        assert not UNWRITTEN and not BY_OBJECT
 
 
 class TestBounds:
