@@ -308,6 +308,7 @@ class AgentTracer:
     """What ``traced_agent`` does around the calls of one function."""
 
     __slots__ = ("_given", "_plan", "name")
+    keeps_items = True
 
     def __init__(self, function: Callable[..., Any], name: str, **given: Any) -> None:
         self.name = name

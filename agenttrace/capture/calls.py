@@ -187,6 +187,11 @@ class ToolTracer:
         self._is_error = is_error
 
     @property
+    def keeps_items(self) -> bool:
+        """Whether the items of a stream may be sampled."""
+        return self._capture_result
+
+    @property
     def is_plain(self) -> bool:
         """Whether calls may take the short way of ``fastpath``: nothing about them is special."""
         return (

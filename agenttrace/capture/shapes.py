@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from typing import Any, Protocol
 
@@ -25,7 +26,11 @@ Wrapper = Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], A
 
 
 class Tracer(Protocol):
-    """What happens around one operation; none of the three raises."""
+    """What happens around one operation; nothing here raises."""
+
+    @property
+    def keeps_items(self) -> bool:
+        """Whether the items of a stream may be sampled."""
 
     def begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Operation | None:
         """Open the operation; None lets the callable run untraced."""
@@ -160,54 +165,39 @@ def _drive_generator(
     tracer: Tracer, inner: Generator[Any, Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Generator[Any, Any, Any]:
     call = tracer.begin(args, kwargs)
+    del args, kwargs  # what the program gave lives as long as without us, and no longer
     if call is None:
         return (yield from inner)
-    sample = ItemSample(call)
+    sample = ItemSample(call, tracer.keeps_items)
+    inside: Operation | None = call
+    passing: list[Any] = [None]  # holds what goes in or out, and only until it is there
     resume: Callable[[Any], Any] = inner.send
-    given: Any = None
+    is_closing = False
     while True:
         previous = CURRENT.get()
-        CURRENT.set(call)
+        CURRENT.set(inside)
         try:
-            item = resume(given)
+            passing.append(resume(passing.pop()))
         except StopIteration as stop:
             CURRENT.set(previous)
-            tracer.finish(call, stop.value, sample.render())
+            if is_closing:
+                tracer.fail(call, GeneratorExit(), sample.render())
+            else:
+                tracer.finish(call, stop.value, sample.render())
             return stop.value
         except BaseException as exc:
             CURRENT.set(previous)
             tracer.fail(call, exc, sample.render())
             raise
+        inside = CURRENT.get()  # a scope that the body holds open is its own
         CURRENT.set(previous)
-        sample.add(item)
+        sample.add(passing[0])
         try:
-            given = yield item
-            resume = inner.send
-        except GeneratorExit as exc:
-            value = _close_inner(tracer, call, inner, sample, exc)
-            if value is None:
-                raise
-            return value  # what close() gives on Python 3.13
+            passing.append((yield passing.pop()))
+            resume, is_closing = inner.send, False
         except BaseException as exc:
-            given = exc
-            resume = inner.throw
-
-
-def _close_inner(
-    tracer: Tracer, call: Operation, inner: Generator[Any, Any, Any], sample: ItemSample, exc: GeneratorExit
-) -> Any:
-    close: Callable[[], Any] = inner.close
-    previous = CURRENT.get()
-    CURRENT.set(call)
-    try:
-        value = close()
-    except BaseException as failure:
-        CURRENT.set(previous)
-        tracer.fail(call, failure, sample.render())
-        raise
-    CURRENT.set(previous)
-    tracer.fail(call, exc, sample.render())
-    return value
+            passing.append(exc)
+            resume, is_closing = inner.throw, isinstance(exc, GeneratorExit)
 
 
 def _wrap_async_generator(tracer: Tracer) -> Wrapper:
@@ -226,56 +216,57 @@ async def _drive_async_generator(
     tracer: Tracer, inner: AsyncGenerator[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> AsyncGenerator[Any, Any]:
     call = tracer.begin(args, kwargs)
-    sample = None if call is None else ItemSample(call)
-    resume: Callable[[Any], Any] = inner.asend
-    given: Any = None
+    del args, kwargs
+    sample = None if call is None else ItemSample(call, tracer.keeps_items)
+    inside = call
+    passing: list[Any] = [inner]
+    resume: Callable[[Any], Any] = _start
+    is_closing = False
     while True:
         previous = CURRENT.get()
         if call is not None:
-            CURRENT.set(call)
+            CURRENT.set(inside)
         try:
-            item = await resume(given)
+            passing.append(await resume(passing.pop()))
         except StopAsyncIteration:
             CURRENT.set(previous)
             if call is not None and sample is not None:
-                tracer.finish(call, None, sample.render())
+                if is_closing:
+                    tracer.fail(call, GeneratorExit(), sample.render())
+                else:
+                    tracer.finish(call, None, sample.render())
             return
         except BaseException as exc:
             CURRENT.set(previous)
             if call is not None and sample is not None:
                 tracer.fail(call, exc, sample.render())
             raise
+        inside = CURRENT.get()
         CURRENT.set(previous)
         if sample is not None:
-            sample.add(item)
+            sample.add(passing[0])
         try:
-            given = yield item
-            resume = inner.asend
-        except GeneratorExit as exc:
-            await _close_inner_async(tracer, call, inner, sample, exc)
-            raise
+            passing.append((yield passing.pop()))
+            resume, is_closing = inner.asend, False
         except BaseException as exc:
-            given = exc
-            resume = inner.athrow
+            passing.append(exc)
+            resume, is_closing = inner.athrow, isinstance(exc, GeneratorExit)
 
 
-async def _close_inner_async(
-    tracer: Tracer,
-    call: Operation | None,
-    inner: AsyncGenerator[Any, Any],
-    sample: ItemSample | None,
-    exc: GeneratorExit,
-) -> None:
-    previous = CURRENT.get()
-    if call is None or sample is None:
-        await inner.aclose()
-        return
-    CURRENT.set(call)
+def _start(inner: AsyncGenerator[Any, Any]) -> Any:
+    """
+    Begin *inner* without the event loop hearing of it.
+
+    The loop closes each generator that it knows, as it ends or as one is collected. It knows
+    ours, which closes the inner one; two that close it at once would be an error of their own.
+    """
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(None, _leave_to_ours)
     try:
-        await inner.aclose()
-    except BaseException as failure:
-        CURRENT.set(previous)
-        tracer.fail(call, failure, sample.render())
-        raise
-    CURRENT.set(previous)
-    tracer.fail(call, exc, sample.render())
+        return inner.asend(None)
+    finally:
+        sys.set_asyncgen_hooks(*hooks)
+
+
+def _leave_to_ours(inner: AsyncGenerator[Any, Any]) -> None:
+    """Stand as the finaliser of an inner generator."""

@@ -20,15 +20,23 @@ __all__ = ["ItemSample"]
 _SAMPLE_LIMIT_COUNT = 20
 _SAMPLE_LIMIT_BYTES = 65_536
 _ITEM_LIMIT_BYTES = 8_192
+_ITEMS_NOT_KEPT = b'{"$agenttrace":"redacted","rule":"capture_result"}'
 
 
 class ItemSample:
-    """Count the items of one stream and keep the first few."""
+    """
+    Count the items of one stream and keep the first few.
 
-    __slots__ = ("_call", "_first_item_ns", "_items", "_items_count", "_kept_bytes")
+    Args:
+        call: The operation that yields them.
+        is_kept: False only counts them.
+    """
 
-    def __init__(self, call: Operation) -> None:
+    __slots__ = ("_call", "_first_item_ns", "_is_kept", "_items", "_items_count", "_kept_bytes")
+
+    def __init__(self, call: Operation, is_kept: bool = True) -> None:
         self._call = call
+        self._is_kept = is_kept
         self._items: list[bytes] = []
         self._items_count = 0
         self._kept_bytes = 0
@@ -39,6 +47,8 @@ class ItemSample:
         if self._first_item_ns is None:
             self._first_item_ns = clock.now_ns()
         self._items_count += 1
+        if not self._is_kept:
+            return
         if len(self._items) >= _SAMPLE_LIMIT_COUNT or self._kept_bytes >= _SAMPLE_LIMIT_BYTES:
             return
         try:
@@ -56,7 +66,9 @@ class ItemSample:
         """
         items = list(self._items)
         missing = self._items_count - len(items)
-        if missing:
+        if missing and not self._is_kept:
+            items.append(_ITEMS_NOT_KEPT)
+        elif missing:
             items.append(b'{"$agenttrace":"cut","items":%d}' % missing)
         first_item_ms = b"null"
         if self._first_item_ns is not None:
