@@ -16,7 +16,7 @@ from agenttrace.store.connection import SCHEMA_VERSION, StoreDatabase
 from agenttrace.store.database import open_database
 from tests.store.scenes import Scene
 
-NAMES = ["0001_tables", "0002_views", "0003_failures", "0004_reports"]
+NAMES = ["0001_tables", "0002_views", "0003_failures", "0004_reports", "0005_attempts"]
 
 
 def schema_of(database: StoreDatabase) -> list[tuple[str, str, str]]:

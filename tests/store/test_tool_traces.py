@@ -150,6 +150,62 @@ def retried_by_hand_and_a_library(scene: Scene) -> list[dict[str, Any]]:
 
 
 @case
+def killed_while_a_library_waited(scene: Scene) -> list[dict[str, Any]]:
+    """The last attempt had failed, as if a loop had closed its pair."""
+    call = scene.call(scene.agent())
+    scene.add("retry", call, {}, error_id=scene.error(call, "first"))
+    last = scene.error(call, "second")
+    scene.end(call, status="interrupted")
+    return [
+        {
+            "status": "error",
+            "outcome": "error",
+            "attempts": 2,
+            "failed_attempts": 2,
+            "error": "OSError: second",
+            "error_id": last,
+            "latency_ms": 3.0,  # to the last error, and not to whoever found it
+        }
+    ]
+
+
+@case
+def killed_amid_an_attempt(scene: Scene) -> list[dict[str, Any]]:
+    call = scene.call(scene.agent())
+    scene.add("retry", call, {}, error_id=scene.error(call))
+    scene.end(call, status="interrupted")
+    return [{"status": "interrupted", "attempts": 2, "failed_attempts": 1, "error": None}]
+
+
+@case
+def killed_after_an_error_that_it_handled(scene: Scene) -> list[dict[str, Any]]:
+    call = scene.call(scene.agent())
+    scene.error(call, handled=True)
+    scene.end(call, status="interrupted")
+    return [{"status": "interrupted", "attempts": 1, "failed_attempts": 0}]
+
+
+@case
+def given_up_with_the_librarys_own_error(scene: Scene) -> list[dict[str, Any]]:
+    """The last attempt's error says why, not the one that was raised from it."""
+    call = scene.call(scene.agent())
+    scene.add("retry", call, {}, error_id=scene.error(call, "first"))
+    last = scene.error(call, "second")
+    scene.end(call, scene.error(call, "RetryError[<Future>]", type="RetryError", cause_error_id=last))
+    return [{"status": "error", "failed_attempts": 2, "error": "OSError: second", "error_id": last}]
+
+
+@case
+def that_raised_from_an_error_of_a_call_inside(scene: Scene) -> list[dict[str, Any]]:
+    """Only an attempt at the call itself says why it failed."""
+    outer = scene.call(scene.agent(), "outer")
+    inner = scene.fail(outer)
+    own = scene.error(outer, "no luck", type="GaveUp", cause_error_id=inner)
+    scene.end(outer, own)
+    return [{"tool_name": "outer", "error": "GaveUp: no luck", "error_id": own}, {"error_id": inner}]
+
+
+@case
 def whose_first_attempt_is_missing(scene: Scene) -> list[dict[str, Any]]:
     """A lost start hides no call."""
     root = scene.agent()
@@ -232,7 +288,11 @@ class TestToolTrace:
         ] == expected
 
     def test_counts_what_the_rollup_counts(self, sink: EventSink, store: TraceStore) -> None:
-        """Calls and failed calls are the same numbers in the view and in the agent's rollup."""
+        """
+        Calls and failed calls are the same numbers in the view and in the agent's rollup.
+
+        But for a call killed between two attempts: the rollup counts it as what it was closed as.
+        """
         for number, history in enumerate(CASES):
             scene = Scene(f"c{number}")
             history(scene)
@@ -240,8 +300,11 @@ class TestToolTrace:
         rows = [row for row in store.tool_traces() if row.span_id is not None]
         orphans = sum(history is whose_first_attempt_is_missing for history in CASES)
         _, sums = store.query("SELECT sum(tool_calls), sum(failed_calls) FROM agents")
+        killed = sum(history is killed_while_a_library_waited for history in CASES)
         bare = 1  # the call without a span
-        assert sums == [(len(rows) + bare - orphans, sum(row.status == "error" for row in rows) - orphans)]
+        assert sums == [
+            (len(rows) + bare - orphans, sum(row.status == "error" for row in rows) - orphans - killed)
+        ]
 
     def test_names_its_session_and_chat(self, sink: EventSink, store: TraceStore) -> None:
         """``session_id`` and ``chat_id`` are the conversation."""
