@@ -28,7 +28,7 @@ __all__ = ["SHORT", "run"]
 
 _BEGIN, _END = "<!-- table: begin -->", "<!-- table: end -->"
 
-SHORT = ("off", "on", "cpu", "import", "encode", "writer")
+SHORT = ("off", "on", "cpu", "import", "encode", "writer", "swallowed")
 """What runs when nothing is named, in this order."""
 
 

@@ -80,10 +80,10 @@ class CaughtInside(Inside):
 def caught_inside(operation: Operation) -> CaughtInside | None:
     """Give what is caught inside *operation*, beginning it where needed; None where no agent stands."""
     owner: Operation | None = operation
-    if operation.kind == "joined" and operation.parent is not None:
-        owner = operation.parent  # whose rows tell of the call
-    elif operation.agent is None:
-        owner = operation.implicit
+    while owner is not None and owner.stands_for is not None:
+        owner = owner.stands_for
+    if owner is not None and owner.agent is None:
+        owner = owner.implicit
     if owner is None:
         return None
     found = owner.caught
@@ -132,15 +132,21 @@ def keep(inside: CaughtInside, exc: BaseException, place: Place) -> bool:
 
 def _takes_the_place(inside: CaughtInside, exc: BaseException) -> bool:
     """Tell whether a row of *exc* makes one that waits needless."""
+    if not inside.waiting or not _has_causes(exc):
+        return False
     waiting = {one.mark[0] for one in list(inside.waiting.values()) if not one.is_told}
-    marks = [mark_of(link) for link in told_by(exc)] if waiting else []
+    marks = [mark_of(link) for link in told_by(exc)]
     return any(mark is not None and mark[0] in waiting for mark in marks)
+
+
+def _has_causes(exc: BaseException) -> bool:
+    return exc.__cause__ is not None or exc.__context__ is not None
 
 
 def _count_only(inside: CaughtInside, exc: BaseException) -> None:
     """Count *exc* beyond the limit; of those, only the last is known again when it goes on."""
     former = inside.counted_object
-    if former and former in {id(link) for link in told_by(exc)}:
+    if former and _has_causes(exc) and former in {id(link) for link in told_by(exc)}:
         inside.more_count -= 1  # raised from the last one, which is no failure of its own then
     _forget_counted(inside)
     inside.more_count += 1
