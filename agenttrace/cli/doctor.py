@@ -8,21 +8,22 @@ Each finding says what, where, and what to do. The exit code is 0; with
 from __future__ import annotations
 
 import os
-import sys
-from collections import Counter
+import textwrap
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import click
 
-from agenttrace import config, native
 from agenttrace._version import VERSION
+from agenttrace.cli.checks import Check
 from agenttrace.cli.console import build_console, choose_glyphs, print_json, print_lines
+from agenttrace.cli.losses import check_losses
 from agenttrace.cli.options import database_option, json_option
 from agenttrace.cli.reading import open_viewer
 from agenttrace.cli.refusal import EXIT_FINDINGS
-from agenttrace.query.lines import Line, Span
-from agenttrace.query.text import pluralize, render_bytes, render_count, sanitize
+from agenttrace.cli.sight import check_sight
+from agenttrace.query.lines import Line, Span, line_width
+from agenttrace.query.text import pluralize, render_bytes, sanitize
 
 if TYPE_CHECKING:
     from agenttrace.query.viewer import TraceViewer
@@ -30,38 +31,29 @@ if TYPE_CHECKING:
 __all__ = ["Check", "command"]
 
 _NAME_WIDTH = 15
+_NARROWEST = 20
 _STYLES = {"ok": "ok", "info": "dim", "warn": "warn", "bad": "bad"}
-_MEANINGS = {
-    "lost_parent": "calls in threads that lost their scope; wrap the thread's target with agenttrace.bind",
-    "full": "the ring was full for longer than the caller may wait; raise AGENTTRACE_RING_BYTES",
-    "writer_thread": "events of the writer's own thread are never recorded",
-}
-
-
-class Check(NamedTuple):
-    """One line of the report."""
-
-    name: str
-    state: str
-    """``ok``, ``info``, ``warn`` or ``bad``."""
-    text: str
-    data: Any = None
-    """The same for programs."""
 
 
 @click.command("doctor")
 @click.option("--verify", is_flag=True, help="Read everything: integrity, and counts against events.")
+@click.option("--libraries", is_flag=True, help="Import each library that can be followed, to try it.")
 @json_option
 @database_option
 @click.pass_context
-def command(ctx: click.Context, verify: bool, as_json: bool, database: str | None) -> None:
+def command(ctx: click.Context, verify: bool, libraries: bool, as_json: bool, database: str | None) -> None:
     """
-    Check the database, the rings and what was lost.
+    Check the database, the rings, what was lost, and what can be seen here.
 
     With --verify the whole database is read; the exit code is 1 when it contradicts itself.
     """
     with open_viewer(database) as viewer:
-        checks = [*_check_database(viewer), *_check_losses(viewer), *_check_rings(viewer), *_check_python()]
+        checks = [
+            *_check_database(viewer),
+            *check_losses(viewer),
+            *_check_rings(viewer),
+            *check_sight(viewer, libraries),
+        ]
         if verify:
             checks += _verify(viewer)
     if as_json:
@@ -74,17 +66,25 @@ def command(ctx: click.Context, verify: bool, as_json: bool, database: str | Non
             "warn": "!",
             "bad": glyphs.marks["error"],
         }
-        print_lines(build_console(), (_render(check, marks) for check in checks))
+        console = build_console()
+        width = console.width if console.is_terminal else 0
+        print_lines(console, (line for check in checks for line in _render(check, marks, width)))
     if any(check.state == "bad" for check in checks):
         ctx.exit(EXIT_FINDINGS)
 
 
-def _render(check: Check, marks: dict[str, str]) -> Line:
-    return (
-        Span(f"{marks[check.state]} ", _STYLES[check.state]),
-        Span(f"{check.name:<{_NAME_WIDTH}} ", "agent"),
-        Span(sanitize(check.text)),
-    )
+def _render(check: Check, marks: dict[str, str], width: int) -> Iterator[Line]:
+    """Render a finding; over several lines where *width*, of a terminal, is given."""
+    first = Span(f"{marks[check.state]} ", _STYLES[check.state])
+    name = Span(f"{check.name:<{_NAME_WIDTH}} ", "agent")
+    indent = line_width((first, name))
+    text = sanitize(check.text)
+    parts = [text]
+    if width > indent + _NARROWEST:
+        parts = textwrap.wrap(text, width - indent, break_long_words=False, break_on_hyphens=False)
+    yield (first, name, Span(parts[0] if parts else ""))
+    for part in parts[1:]:
+        yield (Span(" " * indent), Span(part))
 
 
 def _check_database(viewer: TraceViewer) -> Iterator[Check]:
@@ -129,23 +129,6 @@ def _check_mode(path: str) -> Check:
     return Check("permissions", "ok", f"{mode:04o}, yours alone", f"{mode:04o}")
 
 
-def _check_losses(viewer: TraceViewer) -> Iterator[Check]:
-    processes = viewer.store.processes()
-    died = sum(process.exit == "died" for process in processes)
-    text = f"{render_count(len(processes))} recorded, {render_count(died)} of them died without saying so"
-    yield Check("processes", "ok", text, {"count": len(processes), "died": died})
-    for name, what in (("dropped", "events dropped"), ("failed", "failures of recording")):
-        counts: Counter[str] = Counter()
-        for process in processes:
-            counts.update(getattr(process, name))
-        if not counts:
-            yield Check(name, "ok", f"no {what}", {})
-        for reason, count in counts.most_common():
-            meaning = f" ({_MEANINGS[reason]})" if reason in _MEANINGS else ""
-            text = f"{render_count(count)} {what}: {sanitize(reason)}{meaning}"
-            yield Check(name, "warn", text, {reason: count})
-
-
 def _check_rings(viewer: TraceViewer) -> Iterator[Check]:
     from agenttrace.write import ring_files
     from agenttrace.write.recovery import held_processes
@@ -163,18 +146,6 @@ def _check_rings(viewer: TraceViewer) -> Iterator[Check]:
         text = f"{pending} of dead processes could not be recovered yet"
         yield Check("rings pending", "warn", text, pending)
     yield Check("recording now", "info", f"{live} processes on this machine", live)
-
-
-def _check_python() -> Iterator[Check]:
-    version = ".".join(map(str, sys.version_info[:3]))
-    yield Check("python", "ok", version, version)
-    yield Check("recorder", "ok" if native.FUNCTIONS else "info", native.describe(), native.describe())
-    switch = {True: "on", False: "off (AGENTTRACE=0 beats everything)", None: "off unless a program asks"}
-    yield Check("tracing", "info", switch[config.env_switch()], config.env_switch())
-    try:
-        config.load({})
-    except Exception as exc:
-        yield Check("settings", "warn", str(exc))
 
 
 def _verify(viewer: TraceViewer) -> Iterator[Check]:

@@ -50,7 +50,7 @@ COMMANDS: dict[str, LazyCommand] = {
     "ps": _command("ps", "Show what is open now, for how long, in which process."),
     "sql": _command("sql", "Query the database with SQL, read only."),
     "path": _command("path", "Print the path of the database, whether or not it is there yet."),
-    "doctor": _command("doctor", "Check the database, the rings and what was lost."),
+    "doctor": _command("doctor", "Check the database, the rings, what was lost, and what can be seen here."),
     "stats": _command("stats", "Show what takes the space."),
     "prune": _command("prune", "Delete old conversations, and give the room back."),
     "migrate": _command("migrate", "Move the database's schema up or down."),
