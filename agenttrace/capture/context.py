@@ -36,6 +36,7 @@ __all__ = [
     "leave_scope",
     "new_conversation_id",
     "new_span_id",
+    "real_of",
     "standing",
 ]
 
@@ -154,6 +155,10 @@ class Operation:
     """What was caught inside and is not yet written; it comes before the operation's next event."""
     implicit: Operation | None = None
     """The agent ``main`` of a conversation scope without an agent."""
+    notes_count = 0
+    """Log records kept as notes."""
+    more_notes_count = 0
+    """Log records inside an agent's run that were only counted."""
 
     def __init__(
         self, kind: str, name: str, conversation_id: str, agent: Agent | None, parent: Operation | None
@@ -178,7 +183,8 @@ class Operation:
         spans: list[str] = []
         operation: Operation | None = self
         while operation is not None and len(spans) < limit_count:
-            spans.append(operation.span_id)
+            if not operation.is_series:
+                spans.append(operation.span_id)
             operation = operation.parent
         return tuple(spans)
 
@@ -263,7 +269,11 @@ def agent_id_for(name: str) -> str:
 
 def standing() -> Operation | None:
     """Give the real operation that the program stands in, also amid attempts; None outside any scope."""
-    operation = CURRENT.get()
+    return real_of(CURRENT.get())
+
+
+def real_of(operation: Operation | None) -> Operation | None:
+    """Give *operation*, or for a series of attempts the operation that they are made in."""
     while operation is not None and operation.is_series:
         operation = operation.parent
     return operation

@@ -81,6 +81,8 @@ def emit_error(
     if operation is not None:
         if operation.kind == "tool":
             tool_name = operation.name
+            if not handled:
+                extra["attempt"] = 1
         if operation.attempt is not None:
             extra["attempt"] = operation.attempt
             extra["retry_of"] = operation.retry_of

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlencode
 
-from agenttrace.capture.context import CURRENT, Agent, Operation
+from agenttrace.capture.context import CURRENT, Agent, Operation, real_of, standing
 from agenttrace.errors import contained, count_loss
 
 __all__ = [
@@ -103,7 +103,7 @@ def inject(carrier: MutableMapping[str, str] | None = None) -> dict[str, str]:
     """
     headers: dict[str, str] = {}
     with contained("capture.inject"):
-        operation = CURRENT.get()
+        operation = standing()
         if operation is not None:
             trace_id = hashlib.sha256(operation.conversation_id.encode("utf-8", "replace")).hexdigest()[:32]
             headers["traceparent"] = f"00-{trace_id}-{operation.span_id}-01"
@@ -163,6 +163,7 @@ def pack_scope(scope: Operation | None) -> dict[str, str]:
     Returns:
         Short strings only; {} for None, and for ids that are too long to carry.
     """
+    scope = real_of(scope)
     if scope is None:
         return {}
     ids = {name: str(value) for name, value in _ids_of(scope).items()}

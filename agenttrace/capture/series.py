@@ -18,6 +18,7 @@ from agenttrace.capture.context import PIPE, Caught, Operation
 from agenttrace.capture.emit import emit, encode_value, object_of
 from agenttrace.capture.failures import emit_returned_failure, record_failure, status_of
 from agenttrace.capture.marks import mark_of, unmark
+from agenttrace.capture.waiting import UNWRITTEN, give_up
 
 __all__ = ["Attempt", "Outcome", "Series"]
 
@@ -171,6 +172,9 @@ class Series(Operation):
             self.failed_before.update(self.failed_calls)
             self.failed_calls = None
         failure, self.failure = self.failure, None
+        if failure is not None and self.by is not None:
+            for waiting in [one for one in list(UNWRITTEN.values()) if one.mark[0] == failure.error_id]:
+                give_up(waiting, None)  # that a library caught it to try again need not be said
         if failure is not None:
             if failure.span_id is None:
                 self.untold = (failure, wait_ms)

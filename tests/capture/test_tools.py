@@ -218,7 +218,7 @@ class TestRetryLoop:
         calls = published("tool_call")
         assert [getattr(call, "attempt", None) for call in calls] == [None, 2, 3]
         assert {call.retry_of for call in calls[1:]} == {calls[0].span_id}
-        assert [getattr(event, "attempt", None) for event in published("error")] == [None, 2]
+        assert [getattr(event, "attempt", None) for event in published("error")] == [1, 2]
 
     def test_not_a_retry(self, published: Published) -> None:
         """Other arguments, another call in between, a model turn or a success begin anew."""
