@@ -33,7 +33,7 @@ class TestBesideCoverage:
     """Neither disturbs the other."""
 
     def test_same_tree(self) -> None:
-        """The program leaves the same tree whether coverage measures it or not, and coverage sees every line."""
+        """The same tree whether coverage measures the program or not, and coverage sees every line."""
         alone, beside = run("alone"), run("coverage")
         assert beside["core"] == "SysMonitor"
         assert alone["tree"] == beside["tree"]
