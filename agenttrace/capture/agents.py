@@ -86,6 +86,8 @@ def close_agent(
         error_id = emit_returned_failure(operation, agent, returned_failure, "set_output")
     payload = object_of(output=output, is_error=b"true" if status == "error" else b"false")
     payload = payload[:-1] + extra + b"}"
+    if operation.more_notes_count:
+        payload = payload[:-1] + b',"notes":{"more_count":%d}}' % operation.more_notes_count
     if operation.caught is not None:
         payload = operation.caught.close(payload)
     now_ns = clock.now_ns()

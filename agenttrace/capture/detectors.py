@@ -17,6 +17,7 @@ from itertools import islice
 from typing import Any
 
 from agenttrace.encode import codec
+from agenttrace.encode.keys import has_key_of
 
 __all__ = ["INNOCENT", "describe_returned", "detect_failure", "type_of_returned"]
 
@@ -27,6 +28,8 @@ _CODES = ("returncode", "return_code", "exit_code", "exitCode")
 _NAMES = frozenset(
     {"error", "isError", "is_error", "status_code", "status", "reason", "success", "ok", *_CODES}
 )
+_TELLING = frozenset({"error", "isError", "is_error", "status_code", *_CODES})
+"""A dict without one of these is no failure, whatever else it says."""
 _TEXT_NAMES = ("error", "message", "stderr", "detail", "reason")
 _KEYS_LIMIT_COUNT = 64
 _JSON_LIMIT_CHARS = 16_384
@@ -79,6 +82,8 @@ def detect_failure(value: Any) -> str | None:
     if kind in INNOCENT:
         return None
     try:
+        if kind is dict and not has_key_of(value, _TELLING, _KEYS_LIMIT_COUNT):
+            return None
         if issubclass(kind, dict):
             return _detect_in_dict(_named(dict.items(value)))
         if issubclass(kind, Exception):
@@ -222,8 +227,7 @@ def _read_dict(descriptor: Any, value: Any, kind: type[Any]) -> Any:
 
 def type_of_returned(value: Any) -> str:
     """Give the ``error_type`` of a returned failure: an exception's own, or ``ReturnedFailure``."""
-    kind = type(value)
-    return str(kind.__name__) if issubclass(kind, Exception) else "ReturnedFailure"
+    return f"{type(value).__name__}" if issubclass(type(value), Exception) else "ReturnedFailure"
 
 
 def describe_returned(value: Any) -> str:

@@ -27,7 +27,9 @@ _told: dict[tuple[str, str], None] = {}
 
 
 def standing_in(operation: Operation) -> Operation:
-    """Give *operation*, or the agent ``main`` of a conversation scope that holds no agent."""
+    """Give the operation whose rows tell of *operation*; it has an agent, ``main`` if need be."""
+    while operation.stands_for is not None:
+        operation = operation.stands_for
     if operation.agent is not None:
         return operation
     made: Operation = run_in_scope(operation, enclosing_agent, announce_agent)

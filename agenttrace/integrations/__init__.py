@@ -16,6 +16,7 @@ __all__ = ["INTEGRATIONS", "install", "installed", "uninstall"]
 INTEGRATIONS = {
     "threads": "agenttrace.integrations.threads",
     "exceptions": "agenttrace.integrations.exceptions",
+    "logging": "agenttrace.integrations.logging",
     "processes": "agenttrace.integrations.processes",
     "tenacity": "agenttrace.integrations.tenacity",
     "stamina": "agenttrace.integrations.stamina",

@@ -24,51 +24,18 @@ from agenttrace.capture.context import CURRENT, SWITCH, Operation
 from agenttrace.capture.lost import note_end_of, note_fatal
 from agenttrace.capture.propagation import run_in_scope
 from agenttrace.errors import contained
+from agenttrace.integrations.hooks import Hook
+from agenttrace.integrations.patching import Library
 
 __all__ = ["install", "uninstall"]
 
 _TEXT_LIMIT = 200
 
-Hook = Callable[..., Any]
-Build = Callable[[Hook, list[bool]], Hook]
-"""Makes a hook around the former one; the list is empty once ours is uninstalled."""
+Former = Callable[..., Any]
 
 
-class _Place:
-    """One place where a hook stands: an attribute of a module or class."""
-
-    def __init__(self, owner: Any, name: str, build: Build) -> None:
-        self._owner = owner
-        self._name = name
-        self._build = build
-        self._former: Hook | None = None
-        self._ours: Hook | None = None
-        self._alive: list[bool] = []
-        self._is_inherited = False
-
-    def apply(self) -> None:
-        """Put our hook in front of the one that stands there."""
-        if self._ours is not None:
-            return
-        self._former = getattr(self._owner, self._name)
-        self._is_inherited = isinstance(self._owner, type) and self._name not in vars(self._owner)
-        self._alive = [True]
-        self._ours = self._build(self._former, self._alive)
-        setattr(self._owner, self._name, self._ours)
-
-    def undo(self) -> None:
-        """Put the former one back; where somebody stands in front of ours, ours only passes on."""
-        self._alive.clear()
-        if self._ours is not None and vars(self._owner).get(self._name) is self._ours:
-            if self._is_inherited:
-                delattr(self._owner, self._name)
-            else:
-                setattr(self._owner, self._name, self._former)
-        self._ours = self._former = None
-
-
-def _build_plain(record: Callable[..., None]) -> Build:
-    def build(former: Hook, alive: list[bool]) -> Hook:
+def _build_plain(record: Callable[..., None]) -> Callable[[Former, list[bool]], Former]:
+    def build(former: Former, alive: list[bool]) -> Former:
         # Kept in cells: as the interpreter goes down, the names of a module become None.
         is_finalizing, switch = sys.is_finalizing, SWITCH
 
@@ -117,11 +84,11 @@ def _name_of(thing: Any) -> str:
     if type(thing) is types.MethodType:
         thing = thing.__func__
     if type(thing) is types.FunctionType:
-        return thing.__qualname__
+        return str(thing.__qualname__)
     return type(thing).__name__
 
 
-def _build_loop(former: Hook, alive: list[bool]) -> Hook:
+def _build_loop(former: Former, alive: list[bool]) -> Former:
     is_finalizing, switch = sys.is_finalizing, SWITCH
 
     @functools.wraps(former)
@@ -178,27 +145,26 @@ def _visible_context_of(task: asyncio.Task[Any]) -> Context | None:
     return next((held for held in gc.get_referents(task) if type(held) is Context), None)
 
 
-_places = [
-    _Place(sys, "excepthook", _build_plain(_on_fatal)),
-    _Place(threading, "excepthook", _build_plain(_on_thread)),
-    _Place(sys, "unraisablehook", _build_plain(_on_unraisable)),
-    _Place(asyncio.BaseEventLoop, "call_exception_handler", _build_loop),
+_hooks = [
+    Hook(sys, "excepthook", _build_plain(_on_fatal)),
+    Hook(threading, "excepthook", _build_plain(_on_thread)),
+    Hook(sys, "unraisablehook", _build_plain(_on_unraisable)),
+    Hook(asyncio.BaseEventLoop, "call_exception_handler", _build_loop),
 ]
-_added: list[_Place] = []
-"""Loops that are no ``BaseEventLoop``; found as we are installed."""
+_uvloop = Library(
+    "exceptions", {"uvloop": lambda module: [Hook(module.Loop, "call_exception_handler", _build_loop)]}
+)
 
 
 def install() -> None:
     """Put our hooks in front of those that stand there."""
-    uvloop = sys.modules.get("uvloop")
-    if uvloop is not None and not _added:
-        _added.append(_Place(uvloop.Loop, "call_exception_handler", _build_loop))
-    for place in (*_places, *_added):
-        place.apply()
+    for hook in _hooks:
+        hook.apply()
+    _uvloop.install()
 
 
 def uninstall() -> None:
     """Put the former hooks back."""
-    for place in (*_places, *_added):
-        place.undo()
-    _added.clear()
+    _uvloop.uninstall()
+    for hook in _hooks:
+        hook.undo()
