@@ -82,9 +82,9 @@ def emit_error(
         if operation.kind == "tool":
             tool_name = operation.name
             if not handled:
-                extra["attempt"] = 1
+                extra["attempt"] = operation.attempts_count
         if operation.attempt is not None:
-            extra["attempt"] = operation.attempt
+            extra["attempt"] = operation.attempt + operation.attempts_count - 1
             extra["retry_of"] = operation.retry_of
     emit(
         "error",

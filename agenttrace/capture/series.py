@@ -243,7 +243,11 @@ class Series(Operation):
             return Attempt(call, (call.attempt or 1) + max(holder.joins, 1) - 1, self)
         ground = self.ground()
         assert ground is not None, "a series with an agent has a ground"
-        return Attempt(ground, self.outermost().tries, self)
+        tries = self.outermost().tries
+        if ground.kind == "tool":
+            ground.attempts_count = tries
+            tries += (ground.attempt or 1) - 1
+        return Attempt(ground, tries, self)
 
     def _tell(self, failure: Failure, wait_ms: float | None) -> None:
         agent = self.agent
