@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
+from operator import itemgetter
 from typing import Any
 
 from peewee import EXCLUDED, Model, fn
 
 from agenttrace import clock
-from agenttrace.events import COLUMNS, END_OF
+from agenttrace.events import COLUMNS, END_OF, EXTRA_COLUMNS
 from agenttrace.store.models import AgentRollup, Conversation, PayloadBlob, TrajectoryEvent
 from agenttrace.store.plan import AgentKey, Plan, Record
 from agenttrace.store.statements import MultiInsert
@@ -46,6 +47,18 @@ WHERE NOT EXISTS (
 ON CONFLICT DO NOTHING
 """
 
+_OFTEN_EMPTY = ("parent_agent_id", "call_id", "error_id", "error_type")
+_SHAPES = (
+    tuple(name for name in COLUMNS if name not in (*_OFTEN_EMPTY, *EXTRA_COLUMNS)),
+    tuple(name for name in COLUMNS if name not in EXTRA_COLUMNS),
+    COLUMNS,
+)
+"""
+The columns that events are inserted with, by ``Plan.breadth``. A column that is empty in every row
+of a batch costs 0.2 µs a row all the same when it is named; few shapes, because each is a prepared
+statement of 1,000 rows.
+"""
+
 _CLOSE_SPANS = """
 DELETE FROM open_spans WHERE (conversation_id, agent_id, span_id) IN (
     SELECT json_extract(k.value, '$[0]'), json_extract(k.value, '$[1]'), json_extract(k.value, '$[2]')
@@ -58,8 +71,8 @@ def _one_row(model: type[Model], names: Sequence[str]) -> Any:
 
 
 @cache
-def _insert_events() -> MultiInsert:
-    return MultiInsert(_one_row(TrajectoryEvent, COLUMNS))
+def _insert_events(breadth: int) -> MultiInsert:
+    return MultiInsert(_one_row(TrajectoryEvent, _SHAPES[breadth]))
 
 
 @cache
@@ -136,7 +149,7 @@ def load_agents(
 def put_plan(connection: sqlite3.Connection, plan: Plan, records: Sequence[Record]) -> None:
     """Insert everything of *plan*; the blobs are those of the records that became rows."""
     put_conversations(connection, plan)
-    put_events(connection, plan.rows)
+    put_events(connection, plan.rows, plan.breadth)
     _put_blobs(connection, plan, records)
     _upsert_rollups().run(connection, [tally.to_row() for tally in plan.tallies.values() if tally.events])
     if plan.opened:
@@ -158,9 +171,24 @@ def put_conversations(connection: sqlite3.Connection, plan: Plan) -> None:
     _name_conversations().run(connection, named)
 
 
-def put_events(connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Insert event rows in order, so that their ids ascend."""
-    _insert_events().run(connection, rows)
+def put_events(
+    connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]], breadth: int = len(_SHAPES) - 1
+) -> None:
+    """
+    Insert event rows in order, so that their ids ascend.
+
+    Args:
+        rows: In the order of ``events.COLUMNS``.
+        breadth: As ``Plan.breadth`` of these rows: which columns they use.
+    """
+    if breadth < len(_SHAPES) - 1:
+        rows = list(map(_pick(breadth), rows))
+    _insert_events(breadth).run(connection, rows)
+
+
+@cache
+def _pick(breadth: int) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
+    return itemgetter(*(COLUMNS.index(name) for name in _SHAPES[breadth]))
 
 
 def _put_blobs(connection: sqlite3.Connection, plan: Plan, records: Sequence[Record]) -> None:

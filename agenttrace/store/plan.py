@@ -42,6 +42,7 @@ class Plan:
     """The rows that one batch will insert."""
 
     __slots__ = (
+        "breadth",
         "closed",
         "conversations",
         "failed",
@@ -56,6 +57,8 @@ class Plan:
     def __init__(self) -> None:
         self.rows: list[tuple[Any, ...]] = []
         """Events, in the order of ``events.COLUMNS``."""
+        self.breadth = 0
+        """How many columns they use: 0 those of every call, 1 some that are often empty too, 2 any."""
         self.indexes: list[int] = []
         """For each row, which record it came from."""
         self.tallies: dict[AgentKey, Tally] = {}
@@ -146,8 +149,12 @@ def _add_event(
     tally = plan.tallies.get(key)
     if tally is None:
         tally = _add_agent(plan, known, key, ts_ms, record)
-    if not extra:
+    if extra:
+        plan.breadth = 2
+    else:
         extra = _NO_EXTRA
+        if plan.breadth == 0 and not (parent_agent_id is call_id is error_id is error_type is None):
+            plan.breadth = 1
     seq = extra.get("seq")
     if seq is None:
         seq = tally.next_seq

@@ -14,6 +14,7 @@ from agenttrace.events import CONTROL_CONVERSATION
 from agenttrace.store.batch import EventSink, Finish, ProcessCounters, RingPosition
 from agenttrace.store.connection import SCHEMA_VERSION
 from agenttrace.store.event_store import TraceStore
+from agenttrace.store.plan import build_plan
 from agenttrace.store.rollups import verify_rollups
 from tests.store.scenes import PROCESS_ID, START_NS, Scene, build_record, process_info
 
@@ -63,6 +64,48 @@ class TestSeq:
             (4, "9"),
         ]
         assert verify_rollups(sink.database) == []
+
+
+class TestColumns:
+    """Which columns a statement names follows from what the batch holds."""
+
+    _SOMETIMES: tuple[tuple[str, object], ...] = (
+        ("parent_agent_id", "above"),
+        ("call_id", "call 1"),
+        ("error_id", "e" * 16),
+        ("error_type", "ValueError"),
+        ("cause_error_id", "c" * 16),
+        ("turn", 3),
+        ("attempt", 2),
+        ("retry_of", "a" * 16),
+        ("model", "m"),
+        ("provider", "p"),
+        ("input_tokens", 0),
+        ("output_tokens", 2),
+        ("cache_read_tokens", 3),
+        ("cache_write_tokens", 4),
+        ("reasoning_tokens", 5),
+        ("cost_usd", 0.5),
+    )
+
+    @pytest.mark.parametrize(("name", "value"), _SOMETIMES)
+    @pytest.mark.parametrize("place", [0, 1, 2])
+    def test_are_all_that_any_row_uses(
+        self, name: str, value: object, place: int, sink: EventSink, store: TraceStore
+    ) -> None:
+        """A value that one row of a batch alone has is stored, and the others of that column stay empty."""
+        sink.write([note(n, **({name: value} if n == place else {})) for n in range(3)])
+        sink.write([note(n) for n in range(3, 6)])
+        found = [getattr(event, name) for event in store.list("c1", "a1")]
+        assert found == [value if n == place else None for n in range(6)]
+
+    def test_are_the_fewest_for_plain_calls(self) -> None:
+        """Rows without anything special need fourteen; one with an id of a call a few more, usage all."""
+        breadths = [
+            build_plan([note(0), note(1, **columns)], {}).breadth  # type: ignore[list-item]
+            for columns in ({}, {"call_id": "x"}, {"turn": 1})
+        ]
+        assert breadths == [0, 1, 2]
 
 
 class TestTurn:
