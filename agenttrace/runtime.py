@@ -203,10 +203,11 @@ def _watch_caught(wanted: bool = True) -> None:
         settings = _state.settings
         if wanted and SWITCH and settings is not None and settings.swallowed != "off":
             from agenttrace.capture import monitoring  # late: only tracing needs it
-            from agenttrace.write.threads import start_masked
+            from agenttrace.write.threads import has_ended, start_masked
 
             monitoring.install(
                 start_thread=start_masked,
+                has_ended=has_ended,
                 include=settings.swallowed_include,
                 exclude=settings.swallowed_exclude,
                 is_thorough=settings.swallowed == "on",

@@ -3,14 +3,15 @@ Write within a second what was caught, where the operation itself does not come 
 
 A scope may stand for hours without an event, and its process may be killed. Invariants: the
 thread is started by who is handed in, so it takes no signal and holds up no exit; it ends
-when nothing waits; and while the process forks it stands still, outside the ring.
+when nothing waits; and before the process forks it is gone, so that it is never amid the ring
+then, and Python finds no thread of ours to warn of.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from _thread import allocate_lock, get_ident
+from _thread import allocate_lock, get_ident, get_native_id
 from collections.abc import Callable
 
 from agenttrace.capture.settling import settle_older
@@ -23,6 +24,12 @@ _STEP_S = 0.25
 _AGE_NS = 500_000_000
 _IDLE_STEPS = 20
 _FORK_WAIT_S = 2.0
+_EXIT_WAIT_S = 0.05
+
+
+def _has_ended(native_id: int) -> bool:
+    """Believe that the thread is gone, where nobody says how to know."""
+    return True
 
 
 class LateWriter:
@@ -31,17 +38,24 @@ class LateWriter:
 
     Args:
         start_thread: Runs a function in a thread; False where none can be had.
+        has_ended: Tells whether the system has no thread of that number any more.
     """
 
-    def __init__(self, start_thread: Callable[[Callable[[], object]], bool]) -> None:
+    def __init__(
+        self,
+        start_thread: Callable[[Callable[[], object]], bool],
+        has_ended: Callable[[int], bool] = _has_ended,
+    ) -> None:
         self._start_thread = start_thread
+        self.has_ended = has_ended
 
     def expect(self) -> None:
         """Say that something waits."""
-        if not _life.is_running:
-            _life.is_running = True  # a lost race starts a second one, which does no harm
+        if not _life.is_running and not _life.forkers:
+            _life.is_running = _life.is_starting = True  # a lost race starts a second one: no harm
+            _life.writer = self
             if not self._start_thread(_run):
-                _life.is_running = False
+                _life.is_running = _life.is_starting = False
 
 
 class _Life:
@@ -49,48 +63,81 @@ class _Life:
 
     def __init__(self) -> None:
         self.is_running = False
-        self.lock = allocate_lock()  # protects a fork from a thread amid a write
-        self.forker = 0
-        """The thread that holds the lock because it is forking."""
-        self.forks = 0
+        self.is_starting = False
+        self.writer: LateWriter | None = None
+        """Who started it last."""
+        self.native_ids: set[int] = set()
+        """Our threads since the last fork, as the system numbers them."""
+        self.writing = allocate_lock()  # protects a fork from a thread amid a write
+        self.call = allocate_lock()  # held but when the thread is called out of its pause
+        self.call.acquire()
+        self.forkers: set[int] = set()
+        """Threads that are forking now."""
+        self.holder = 0
+        """That of them that holds ``writing``."""
 
 
 _life = _Life()
 
 
 def _run() -> None:
-    forks = _life.forks
+    life = _life
+    life.native_ids.add(get_native_id())
+    life.is_starting = False
     idle = 0
-    while _life.forks == forks:
-        time.sleep(_STEP_S)
+    while not life.forkers and life is _life:
+        life.call.acquire(timeout=_STEP_S)
+        if life.forkers or life is not _life:
+            break
         if is_any_waiting():
             idle = 0
-            _life.is_running = True
-            with _life.lock, contained("capture.caught_late"):
+            life.is_running = True
+            with life.writing, contained("capture.caught_late"):
                 settle_older(_AGE_NS)
-        elif not _life.is_running:
+        elif not life.is_running:
             return  # nothing has come since it said that it leaves
         else:
             idle += 1
-            _life.is_running = idle < _IDLE_STEPS
+            life.is_running = idle < _IDLE_STEPS
+    life.is_running = False
 
 
 def _before_fork() -> None:
-    if _life.lock.acquire(timeout=_FORK_WAIT_S):
-        _life.forker = get_ident()
+    life = _life
+    life.forkers.add(get_ident())
+    if life.writing.acquire(timeout=_FORK_WAIT_S):
+        life.holder = get_ident()
+    if life.native_ids or life.is_starting:
+        _see_off(life)
+
+
+def _see_off(life: _Life) -> None:
+    """Wait until the system knows of no thread of ours."""
+    has_ended = _has_ended if life.writer is None else life.writer.has_ended
+    deadline_s = time.monotonic() + _EXIT_WAIT_S
+    while life.is_starting or not all(map(has_ended, tuple(life.native_ids))):
+        if life.call.locked():
+            life.call.release()
+        if time.monotonic() > deadline_s:
+            break
+        time.sleep(0.0001)
+    life.call.acquire(blocking=False)
+    life.native_ids.clear()
 
 
 def _after_fork_in_parent() -> None:
-    if _life.forker == get_ident():
-        _life.forker = 0
-        _life.lock.release()
+    life = _life
+    life.forkers.discard(get_ident())
+    if life.holder == get_ident():
+        life.holder = 0
+        life.writing.release()
+    if life.writer is not None and is_any_waiting():
+        life.writer.expect()
 
 
 def _after_fork_in_child() -> None:
-    _life.lock = allocate_lock()
-    _life.is_running = False
-    _life.forker = 0
-    _life.forks += 1
+    global _life
+    _life = _Life()
     forget_all()
 
 

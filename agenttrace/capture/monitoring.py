@@ -103,6 +103,7 @@ def state() -> State:
 def install(
     *,
     start_thread: Callable[[Callable[[], object]], bool],
+    has_ended: Callable[[int], bool] = lambda native_id: True,
     include: tuple[str, ...] = (),
     exclude: tuple[str, ...] = (),
     is_thorough: bool = False,
@@ -112,6 +113,7 @@ def install(
 
     Args:
         start_thread: Starts a thread that the process cannot stumble over; False where it cannot.
+        has_ended: Tells whether the system has no thread of that number any more.
         include: More that counts as the user's own files; see ``UserCode``.
         exclude: What does not.
         is_thorough: Expected look-ups are written too, and not only counted.
@@ -126,7 +128,7 @@ def install(
     if tool_id is None:
         return False
     is_new = _watch is None
-    _watch = _Watch(tool_id, UserCode(include, exclude), LateWriter(start_thread), is_thorough)
+    _watch = _Watch(tool_id, UserCode(include, exclude), LateWriter(start_thread, has_ended), is_thorough)
     if is_new:
         events = _monitoring.events
         for event, callback in _callbacks().items():

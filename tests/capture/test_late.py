@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -79,14 +81,31 @@ class TestThread:
         """After a fork it writes nothing that is the parent's."""
         life.is_running = True
         late._after_fork_in_child()
-        assert not life.is_running and not is_any_waiting()
+        assert late._life is not life and not late._life.is_running and not is_any_waiting()
 
     def test_stands_still_while_forking(self, life: Any) -> None:
         """From before the fork until after it, the thread cannot be amid a write."""
         late._before_fork()
-        assert life.lock.locked()
+        assert life.writing.locked() and life.forkers
+        asked: list[int] = []
+        LateWriter(lambda function: bool(asked.append(1))).expect()
+        assert not asked
         late._after_fork_in_parent()
-        assert not life.lock.locked()
+        assert not life.writing.locked() and not life.forkers
+
+    def test_is_called_away_by_a_fork(self, life: Any) -> None:
+        """A thread that pauses ends at once when the process is about to fork."""
+        ended = threading.Event()
+
+        def start(function: Callable[[], object]) -> bool:
+            threading.Thread(target=lambda: (function(), ended.set())).start()
+            return True
+
+        began_s = time.monotonic()
+        LateWriter(start, lambda native_id: ended.is_set()).expect()
+        late._before_fork()
+        assert ended.is_set() and time.monotonic() - began_s < late._STEP_S
+        late._after_fork_in_parent()
 
 
 @watched

@@ -173,3 +173,18 @@ with agent_scope("lead"):
 """
         found = run(code, tmp_path / "a.db", PYTHONWARNINGS="ignore")
         assert sorted(map(int, found)) == list(range(60))
+
+    def test_no_warning(self, tmp_path: Path) -> None:
+        """A program without threads is not warned of one when it forks, whatever waits."""
+        code = """
+import warnings
+warnings.simplefilter("error")
+with agent_scope("lead"):
+    for number in range(30):
+        lose(str(number))
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        os.waitpid(child, 0)
+"""
+        assert sorted(map(int, run(code, tmp_path / "a.db"))) == list(range(30))
