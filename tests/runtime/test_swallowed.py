@@ -83,7 +83,8 @@ with agent_scope("lead"):
     lose()
     flush()
     connection = sqlite3.connect(os.environ["AGENTTRACE_DB"])
-    assert connection.execute("SELECT count(*) FROM trajectory_events WHERE kind = 'error'").fetchone() == (1,)
+    count = "SELECT count(*) FROM trajectory_events WHERE kind = 'error'"
+    assert connection.execute(count).fetchone() == (1,)
     connection.close()
 """
         assert run(code, tmp_path / "a.db") == ["lost"]
@@ -178,13 +179,15 @@ with agent_scope("lead"):
         """A program without threads is not warned of one when it forks, whatever waits."""
         code = """
 import warnings
-warnings.simplefilter("error")
-with agent_scope("lead"):
-    for number in range(30):
-        lose(str(number))
-        child = os.fork()
-        if child == 0:
-            os._exit(0)
-        os.waitpid(child, 0)
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    with agent_scope("lead"):
+        for number in range(30):
+            lose(str(number))
+            child = os.fork()
+            if child == 0:
+                os._exit(0)
+            os.waitpid(child, 0)
+assert not caught, caught[0].message
 """
         assert sorted(map(int, run(code, tmp_path / "a.db"))) == list(range(30))
