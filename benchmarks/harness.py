@@ -160,7 +160,9 @@ class Child:
 
     def __init__(self, module: str, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
         clean = {
-            name: value for name, value in os.environ.items() if not name.startswith(("AGENTTRACE", "OTEL_"))
+            name: value
+            for name, value in os.environ.items()
+            if name == "AGENTTRACE_PURE" or not name.startswith(("AGENTTRACE", "OTEL_"))
         }
         clean.update(environment or {})
         self._process = subprocess.Popen(
