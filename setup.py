@@ -21,7 +21,8 @@ _IS_WANTED = (
 )
 _NATIVE = Extension(
     "agenttrace._native",
-    ["agenttrace/_native.c"],
+    ["agenttrace/_native.c", "agenttrace/_native_values.c", "agenttrace/_native_ring.c"],
+    depends=["agenttrace/_native.h"],
     extra_compile_args=["-O3", "-Wall", "-Wextra"],  # CFLAGS of the environment take the place of Python's own
     optional=True,
 )

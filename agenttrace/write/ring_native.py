@@ -66,7 +66,7 @@ class NativeRing(Ring):
     def close(self) -> int:
         """Take no more events; gives the final head."""
         self._gate.absorb(False)
-        self._gate.close()
+        self._gate.is_closed = True
         return self.head
 
     def close_empty(self) -> bool:
@@ -86,11 +86,11 @@ class NativeRing(Ring):
 
     def expect_writer(self, *, resting: bool) -> None:
         """Say that the writer looks by itself from now on (False), or that the next ``put`` is to call it."""
-        self._gate.expect_writer(resting)
+        self._gate.is_resting = resting
 
     def abandon(self) -> None:
         """Leave an inherited ring to the parent, in a forked child."""
-        self._gate.close()
+        self._gate.is_closed = True
         super().abandon()
 
 
