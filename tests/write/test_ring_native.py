@@ -215,7 +215,7 @@ class TestAGate:
             grown = tracemalloc.get_traced_memory()[0] - before
         finally:
             tracemalloc.stop()
-        assert grown < 4096
+        assert grown < 50_000  # one object a round would be 150,000 and more
         assert counts == [sys.getrefcount(each) for each in held]
 
     def test_goes_with_its_ring(self) -> None:
