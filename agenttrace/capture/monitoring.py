@@ -48,6 +48,8 @@ _LOOKUPS = frozenset(
     }
 )
 """What is asked for by trying: expected where it is caught at once."""
+_ANSWERING = frozenset({"__getattr__", "__getattribute__", "__getitem__", "__missing__"})
+"""Methods that are called to look something up."""
 _NO_ERRORS = frozenset(
     {
         StopIteration,
@@ -217,11 +219,7 @@ def _on_handled(code: CodeType, offset: int, exc: BaseException) -> None:
             return
         if kind in _LOOKUPS and not watch.is_thorough:
             traceback = exc.__traceback__
-            if (
-                traceback is None
-                or traceback.tb_next is None
-                or _is_asked_of_stdlib(watch, traceback.tb_next)
-            ):
+            if traceback is None or traceback.tb_next is None or _is_only_asking(watch, traceback.tb_next):
                 if watch.user_code.whose(code.co_filename) != OWN:
                     return
                 inside = operation.caught
@@ -250,12 +248,17 @@ def _implicit_root(exc: BaseException) -> Operation | None:
     return root if root is not None and mark is not None and root.span_id in mark[1] else None
 
 
-def _is_asked_of_stdlib(watch: _Watch, traceback: TracebackType) -> bool:
-    """Tell whether all frames below the handler's are the standard library's, as for ``os.environ[name]``."""
+def _is_only_asking(watch: _Watch, traceback: TracebackType) -> bool:
+    """
+    Tell whether all frames below the handler's only answer a look-up.
+
+    Those are the standard library's, as for ``os.environ[name]``, and methods like ``__getattr__``.
+    """
     whose = watch.user_code.whose
     link: TracebackType | None = traceback
     while link is not None:
-        if whose(link.tb_frame.f_code.co_filename) not in (STDLIB, TRANSPORT):
+        code = link.tb_frame.f_code
+        if whose(code.co_filename) not in (STDLIB, TRANSPORT) and code.co_name not in _ANSWERING:
             return False
         link = link.tb_next
     return True

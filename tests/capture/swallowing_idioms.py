@@ -683,6 +683,25 @@ def missing_member() -> Any:
 
 
 @innocent
+def missing_by_a_method() -> Any:
+    class Shop:
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(name)
+
+        def __getitem__(self, name: str) -> Any:
+            raise KeyError(name)
+
+    try:
+        return Shop().apples
+    except AttributeError:
+        pass
+    try:
+        return Shop()["apples"]
+    except KeyError:
+        return 0
+
+
+@innocent
 def mapping_with_missing() -> Any:
     class Table(dict[str, int]):
         def __missing__(self, key: str) -> int:
