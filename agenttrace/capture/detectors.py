@@ -234,7 +234,7 @@ def describe_returned(value: Any) -> str:
     """Give the text that a returned failure is known by: what it says of itself, or all of it as JSON."""
     kind = type(value)
     if kind is str:
-        return value[:_MESSAGE_LIMIT]
+        return str(value[:_MESSAGE_LIMIT])
     if issubclass(kind, dict):
         texts = _texts_of(value)
         found = _text_in(texts)

@@ -17,6 +17,7 @@ from agenttrace.capture.detectors import detect_failure, type_of_returned
 from agenttrace.capture.emit import announce_agent, emit_conversation, encode_value, object_of
 from agenttrace.capture.failures import emit_returned_failure, record_failure, status_of
 from agenttrace.capture.handles import ScopeHandle
+from agenttrace.capture.run_budget import RunBudget, build_budget
 from agenttrace.errors import contain, contained
 
 __all__ = ["ConversationScope", "ToolScope", "conversation_scope", "tool_scope"]
@@ -25,8 +26,11 @@ __all__ = ["ConversationScope", "ToolScope", "conversation_scope", "tool_scope"]
 class ConversationScope(ScopeHandle):
     """The handle that ``with conversation_scope(…) as conversation`` gives."""
 
-    def __init__(self, conversation_id: str | None, task: str | None, metadata: Any) -> None:
+    def __init__(
+        self, conversation_id: str | None, task: str | None, metadata: Any, budget: RunBudget | None = None
+    ) -> None:
         self._given_id = conversation_id
+        self._budget = budget
         self._task = task
         self._metadata = metadata
         self._operation: Operation | None = None
@@ -50,6 +54,8 @@ class ConversationScope(ScopeHandle):
                 emit_conversation(self.conversation_id, self._task, self._metadata)
         self._previous = CURRENT.get()
         CURRENT.set(self._operation)
+        if self._budget is not None:
+            self._budget.open(self.conversation_id)
         return self
 
     def __exit__(
@@ -61,6 +67,8 @@ class ConversationScope(ScopeHandle):
         operation = self._operation
         if operation is None:
             return
+        if self._budget is not None:
+            self._budget.close(self.conversation_id)
         context.leave_scope(operation, self._previous)
         if operation.implicit is not None:
             with contained("capture.agent_end"):
@@ -68,17 +76,33 @@ class ConversationScope(ScopeHandle):
 
 
 def conversation_scope(
-    conversation_id: str | None = None, *, task: str | None = None, metadata: Any = None
+    conversation_id: str | None = None,
+    *,
+    task: str | None = None,
+    metadata: Any = None,
+    budget_usd: float | None = None,
+    max_turns: int | None = None,
 ) -> ConversationScope:
     """
     Make the block part of one conversation; for ``with`` and ``async with``.
+
+    The limits stop nothing. A model turn that brings the cost to 80 % of *budget_usd* leaves a
+    ``budget_warning``, one that brings it above a ``budget_exceeded``, and the first turn beyond
+    *max_turns* an ``iteration_limit``, each once, in the agent whose turn it was. What counts is what
+    ends in this process while the block is open, also when the conversation is an old one.
 
     Args:
         conversation_id: An id of your own, also one that exists; a new one unless given.
         task: What the conversation is about, in a line.
         metadata: Anything to keep with the conversation.
+        budget_usd: What the model turns inside may cost, in US dollars.
+        max_turns: How many model turns its agents may take in all.
+
+    Raises:
+        ConfigError: A limit is no such number, or negative; also while tracing is off, so that it does
+            not first show where tracing is on.
     """
-    return ConversationScope(conversation_id, task, metadata)
+    return ConversationScope(conversation_id, task, metadata, build_budget(budget_usd, max_turns))
 
 
 _NOT_SET: Any = object()

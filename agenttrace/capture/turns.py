@@ -18,6 +18,7 @@ from agenttrace.capture.context import CURRENT, PIPE, SWITCH, Operation
 from agenttrace.capture.emit import announce_agent, emit, encode_value, object_of
 from agenttrace.capture.failures import record_failure, status_of
 from agenttrace.capture.handles import ScopeHandle
+from agenttrace.capture.run_budget import note_turn
 from agenttrace.capture.usage import read_usage
 from agenttrace.errors import contain, contained
 
@@ -209,6 +210,7 @@ class ModelTurn(ScopeHandle):
             extra={**self._turn_column, "model": self._model, "provider": self._provider, **self._usage},
             ts_ns=now_ns,
         )
+        note_turn(operation, self._usage.get("cost_usd"))
 
 
 def model_turn(
