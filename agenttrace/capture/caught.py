@@ -123,8 +123,8 @@ def keep(inside: CaughtInside, exc: BaseException, place: Place) -> bool:
         _describe(waiting, exc)
     inside.row_count += 1
     inside.waiting[waiting.number] = waiting
-    UNWRITTEN[waiting.number] = waiting
     BY_OBJECT[id(exc)] = waiting
+    UNWRITTEN[waiting.number] = waiting  # last: from here on, another thread may write it
     if waiting.absorbed:
         retell()
     return True

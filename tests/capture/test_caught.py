@@ -388,6 +388,24 @@ class TestBounds:
         (end,) = rows(recorder, "agent_end")
         assert rows(recorder) == [] and end.payload["caught"] == {"lookup_count": 5}
 
+    @pytest.mark.slow
+    def test_a_million_lookups(self, recorder: MemoryRecorder) -> None:
+        """A million of them are one number, and no row."""
+
+        @traced_tool
+        def look_up() -> None:
+            table: dict[int, int] = {}
+            for key in range(1_000_000):
+                try:
+                    table[key]
+                except KeyError:
+                    pass
+
+        with agent_scope("lead"):
+            look_up()
+        (end,) = rows(recorder, "tool_result")
+        assert rows(recorder) == [] and end.payload["caught"] == {"lookup_count": 1_000_000}
+
     def test_lookup_from_further_away(self, recorder: MemoryRecorder) -> None:
         """A KeyError that another function of the user raised is an error."""
 
