@@ -1,4 +1,4 @@
-"""Threads that raise, pass on and lose exceptions at once, in operations of their own and in one they share."""
+"""Threads that raise, pass on and lose exceptions at once, in operations of their own and around them."""
 
 from __future__ import annotations
 
