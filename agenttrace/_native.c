@@ -16,7 +16,10 @@
 static int
 module_exec(PyObject *module)
 {
-    return add_values(module) < 0 || add_ring(module) < 0 ? -1 : 0;
+    if (add_values(module) < 0 || add_ring(module) < 0) {
+        return -1;
+    }
+    return PyModule_AddIntConstant(module, "REVISION", REVISION);
 }
 
 static PyModuleDef_Slot module_slots[] = {

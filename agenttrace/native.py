@@ -11,16 +11,22 @@ import os
 from importlib import import_module
 from typing import Any
 
-__all__ = ["FUNCTIONS", "describe"]
+__all__ = ["FUNCTIONS", "REVISION", "describe"]
+
+REVISION = 1
+"""What ``_native`` must have been compiled from; a checkout may have moved on since."""
 
 
 def _load() -> tuple[Any, str]:
     if os.environ.get("AGENTTRACE_PURE", "").strip().lower() in ("1", "true", "yes", "on"):
         return None, "AGENTTRACE_PURE is set"
     try:
-        return import_module("agenttrace._native"), ""
+        found: Any = import_module("agenttrace._native")
     except ImportError as exc:
         return None, f"not compiled ({exc})"
+    if getattr(found, "REVISION", None) != REVISION:
+        return None, "compiled from another version; install it again"
+    return found, ""
 
 
 FUNCTIONS, _reason = _load()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from types import ModuleType
 
 import pytest
 
@@ -38,6 +39,11 @@ class TestTheWay:
     def test_is_native_otherwise(self, word: str) -> None:
         """Where the C part was compiled it is taken."""
         assert _ask(AGENTTRACE_PURE=word) == "native"
+
+    def test_is_python_beside_an_older_build(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A C part that was compiled from other sources is left alone."""
+        monkeypatch.setitem(sys.modules, "agenttrace._native", ModuleType("agenttrace._native"))
+        assert native._load() == (None, "compiled from another version; install it again")
 
     def test_says_why_there_is_no_other(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Without the C part the reason is the import's own."""
