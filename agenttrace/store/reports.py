@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from agenttrace.errors import contain
 from agenttrace.events import COLUMNS, MARK
 from agenttrace.store.plan import Plan, Record
-from agenttrace.store.telling import Failed, Told, build_failed, read_told
+from agenttrace.store.telling import Failed, Told, build_failed, is_instruction, read_told
 
 __all__ = ["put_reports", "rebuild_reports"]
 
@@ -29,6 +29,8 @@ _FAILURES_LOOKED_FOR = 64
 _INPUTS_READ = 10
 """How many stored model inputs after a failure that comes late are read."""
 _ANCESTORS = 16
+_MESSAGES = ("messages", "input", "contents")
+"""Under which key of an object a model's input has its messages."""
 _REFERENCES_READ = 8
 _AT = {name: at for at, name in enumerate(COLUMNS)}
 
@@ -140,6 +142,22 @@ def _look_at(rows: Iterable[tuple[Any, ...]]) -> tuple[list[_Telling], set[tuple
     return tellings, failed
 
 
+def _drop_known(items: list[Any], before: list[Any]) -> list[Any]:
+    """
+    Drop the messages that were there before: those at the beginning that are alike.
+
+    Instructions stand apart: they are often made anew for each input, in front of the same messages.
+    """
+    fresh = [one for one in items if is_instruction(one) and one not in before]
+    items = [one for one in items if not is_instruction(one)]
+    count = 0
+    for old, new in zip((one for one in before if not is_instruction(one)), items, strict=False):
+        if old != new:
+            break
+        count += 1
+    return fresh + items[count:]
+
+
 class _Search:
     """One look at failures and tellings; remembers what it has parsed."""
 
@@ -154,7 +172,7 @@ class _Search:
         self._whole: dict[str, str] = {}
         self._lower: dict[str, str] = {}
         self._items: dict[tuple[str, str], list[Any]] = {}
-        self._told: dict[tuple[str, str, int], list[Told]] = {}
+        self._told: dict[tuple[str, str | None], list[Told]] = {}
 
     def run(self, asked: list[str], tellings: list[_Telling], fresh: set[tuple[str, str]]) -> None:
         """Find who was told of what, and write it down."""
@@ -253,42 +271,40 @@ class _Search:
 
     def _read(self, telling: _Telling, raw: str, failure: _Failure) -> list[Told]:
         """Read what *telling* says that was not said before the failure."""
-        before = 0 if telling.kind == "agent_end" else self._count_known(telling, raw, failure)
-        key = (telling.kind, raw, before)
+        is_answer = telling.kind == "agent_end"
+        before = None if is_answer else self._input_before(telling, failure)
+        key = (raw, before)
         if key not in self._told:
-            items = self._split_items(raw, telling.kind)[before:]
-            is_answer = telling.kind == "agent_end"
-            read = (read_told(self._resolve(item), is_answer=is_answer) for item in items)
-            self._told[key] = [told for told in read if told is not None]
+            items = self._split_items(raw, telling.kind)
+            if before is not None:
+                items = _drop_known(items, self._split_items(before, telling.kind))
+            elif items and is_instruction(items[0]):
+                items = items[1:]  # the first input of this agent: what it says to every model
+            self._told[key] = [read_told(self._resolve(item), is_answer=is_answer) for item in items]
         return self._told[key]
 
-    def _count_known(self, telling: _Telling, raw: str, failure: _Failure) -> int:
-        """Count the messages that the agent's model had been given before the failure."""
+    def _input_before(self, telling: _Telling, failure: _Failure) -> str | None:
+        """Give the input that the agent's model was given last before the failure."""
         row = self._connection.execute(
             _INPUT_BEFORE, (telling.conversation_id, telling.agent_id, failure.ts_ns)
         ).fetchone()
-        if row is None:
-            return 0
-        count = 0
-        before = self._split_items(self._read_whole(row[0]), "model_call")
-        for old, new in zip(before, self._split_items(raw, "model_call"), strict=False):
-            if old != new:
-                break
-            count += 1
-        return count
+        return None if row is None else self._read_whole(row[0])
 
     def _split_items(self, raw: str, kind: str) -> list[Any]:
-        """Give the messages of a model's input, or the answer as the only one."""
+        """Give the messages of a model's input, and what stands beside them; an answer is the only one."""
         key = (kind, raw)
         if key not in self._items:
             payload = json.loads(raw)
             value = payload.get("output" if kind == "agent_end" else "input", payload)
-            if isinstance(value, dict):
-                for name in ("messages", "input", "contents"):
-                    if isinstance(value.get(name), list):
-                        value = value[name]
-                        break
-            self._items[key] = value if isinstance(value, list) and kind == "model_call" else [value]
+            items = [value]
+            if kind == "model_call" and isinstance(value, dict):
+                name = next((name for name in _MESSAGES if isinstance(value.get(name), list)), None)
+                if name is not None:
+                    beside = {key: each for key, each in value.items() if key != name}
+                    items = [{"role": "system", "beside": beside}, *value[name]]
+            elif kind == "model_call" and isinstance(value, list):
+                items = value
+            self._items[key] = items
         return self._items[key]
 
     def _resolve(self, item: Any) -> Any:

@@ -16,13 +16,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Failed", "Told", "build_failed", "read_told"]
+__all__ = ["Failed", "Told", "build_failed", "is_instruction", "read_told"]
 
 _HOLE = "\x00"
 """Stands for a redacted part; no word contains it."""
 _ESCAPE = re.compile(r"\\+(?:u([0-9a-f]{4})|x([0-9a-f]{2})|[nrtfbv])?")
 _REDACTED = re.compile(r"\[redacted(?::[^\]\s]{0,80})?\]")
-_TOKEN = re.compile(r"\x00|\w+|\.\.\.+|…|[\"“”]")
+_TOKEN = re.compile(r"\x00|\w+|\.\.\.+|…|[\"“”\n]")
 _ENTITIES = {"&lt;": "<", "&gt;": ">", "&quot;": '"', "&#x27;": "'", "&#39;": "'", "&amp;": "&"}
 _GATE = re.compile(r"[A-Za-z0-9]{2,}")
 
@@ -48,11 +48,12 @@ _GATED_CHARS = 100
 _FAILURE_WORDS = frozenset(
     "error errors err failed failure fail failing exception exceptions raised traceback errno crashed".split()
 )
+_PLAIN_TYPES = frozenset(("error", "exception", "returnedfailure"))
+_TYPE_ENDINGS = ("error", "exception", "timeout", "warning", "interrupt")
 _TOOL_TYPES = frozenset(
     ("tool", "tool_result", "function", "function_call_output", "tool-result", "toolresult")
 )
 _CALL_ID_KEYS = ("tool_use_id", "tool_call_id", "call_id")
-_UNTOLD_ROLES = frozenset(("system", "developer"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,9 @@ class Words:
 
     words: tuple[str, ...]
     breaks: frozenset[int]
-    """After which words a quote, an ellipsis or the end of a string stands."""
+    """After which words a quote, an ellipsis or the end of a line or string stands."""
+    lines: frozenset[int] = frozenset()
+    """After which words a line ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,7 @@ class Failed:
         """Tell whether parsing is worth it. *raw* is a payload in lower case."""
         if self.is_empty or (self.call_id is not None and self.call_id.lower() in raw):
             return True
-        return any(piece in raw for piece in self.gates)
+        return (bool(self.type) and self.type in raw) or any(piece in raw for piece in self.gates)
 
     def is_told_by(self, told: Told) -> bool:
         """Tell whether *told* contains it."""
@@ -90,6 +93,8 @@ class Failed:
         if is_answered and (self.call_id in told.failed_call_ids or told.speaks_of_failure()):
             return True
         if self.is_empty and (self.type in told.words or told.ends_with_failure_word()):
+            return True
+        if told.names(self.type):
             return True
         return any(_is_found(kind, words, told, short) for kind, words, short in self.texts)
 
@@ -104,6 +109,8 @@ class Told:
     """Where a string of its own begins."""
     ends: set[int] = field(default_factory=set)
     """After which words a string of its own is over."""
+    line_ends: set[int] = field(default_factory=set)
+    """After which words a line is over."""
     is_result: bool = False
     """It is what a tool gave back."""
     is_answer: bool = False
@@ -126,13 +133,26 @@ class Told:
         if is_key:
             return
         self.breaks.update(base + at for at in found.breaks)
+        self.line_ends.update(base + at for at in found.lines)
         self.starts.add(base)
         self.ends.add(len(self.words) - 1)
+        self.line_ends |= {base - 1, len(self.words) - 1}
         self.breaks.add(len(self.words) - 1)
 
     def speaks_of_failure(self) -> bool:
         """Tell whether a word of failure is anywhere in it."""
         return any(_is_failure_word(word) for word in self.words)
+
+    def names(self, error_type: str) -> bool:
+        """Tell whether a type stands in it as what went wrong: ``Error: OSError``, ``raised OSError``."""
+        if error_type in _PLAIN_TYPES or not error_type.endswith(_TYPE_ENDINGS):
+            return False
+        for at, word in enumerate(self.words):
+            if word == error_type and any(
+                _is_failure_word(before) for before in self.words[max(0, at - 3) : at]
+            ):
+                return True
+        return False
 
     def ends_with_failure_word(self) -> bool:
         """Tell whether one of its strings is over where an error's text would begin: ``Error: ``."""
@@ -193,15 +213,13 @@ def _messages(error: Any, error_type: str | None) -> Iterator[tuple[str, str]]:
             ]
 
 
-def read_told(item: Any, *, is_answer: bool = False) -> Told | None:
-    """
-    Read one message or answer.
+def is_instruction(item: Any) -> bool:
+    """Tell a system or developer message, which a program gives to its model whatever happens."""
+    return isinstance(item, dict) and item.get("role") in ("system", "developer")
 
-    Returns:
-        None for what the program itself says to every model: a system or developer message.
-    """
-    if isinstance(item, dict) and item.get("role") in _UNTOLD_ROLES:
-        return None
+
+def read_told(item: Any, *, is_answer: bool = False) -> Told:
+    """Read one message or answer."""
     told = Told(is_answer=is_answer)
     waiting: list[tuple[Any, bool]] = [(item, False)]
     while waiting and told.chars < _ITEM_CHARS:
@@ -249,17 +267,22 @@ def _split(text: str) -> Words:
         text = _REDACTED.sub(_HOLE, text)
     words: list[str] = []
     breaks: set[int] = set()
+    lines: set[int] = set()
     for token in _TOKEN.findall(text):
         if token == _HOLE or token[0].isalnum() or token[0] == "_":
             words.append(token)
         elif words:
             breaks.add(len(words) - 1)
-    return Words(tuple(words), frozenset(breaks))
+            if token == "\n":
+                lines.add(len(words) - 1)
+    return Words(tuple(words), frozenset(breaks), frozenset(lines))
 
 
 def _unescape(match: re.Match[str]) -> str:
     code = match[1] or match[2]
-    return chr(int(code, 16)).casefold() if code else " "
+    if code:
+        return chr(int(code, 16)).casefold()
+    return "\n" if match[0][-1] in "nr" else " "
 
 
 def _has_words(words: Words) -> bool:
@@ -339,6 +362,9 @@ def _is_backed(kind: str, chars: int, start: int, end: int, told: Told) -> bool:
     if (kind and (kind in before or kind in after)) or any(map(_is_failure_word, before)):
         return True
     is_whole = start in told.starts and end - 1 in told.ends
+    is_line = start - 1 in told.line_ends and end - 1 in told.line_ends
+    if is_line and chars > 4 and told.speaks_of_failure():
+        return True
     if told.is_result:
         return is_whole or (chars > 4 and len(told.words) <= _SHORT_RESULT_WORDS)
     return told.is_answer and is_whole and chars > 4

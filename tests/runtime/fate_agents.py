@@ -1045,6 +1045,61 @@ def traced_agents_only(case: Case) -> None:
 
 
 @agent
+def subagent_that_is_run_again(case: Case) -> None:
+    @traced_tool
+    def dig(where: str) -> str:
+        return case.fail()
+
+    with agent_scope("lead") as lead:
+        for _ in case.attempts():
+            try:
+                with agent_scope("digger", input="dig here") as digger:
+                    digger.set_output(dig("here"))
+            except OSError as exc:
+                case.handle(exc, tell_error)
+        case.go_on()
+        lead.set_output("treasure")
+
+
+@agent
+def model_turn_that_fails(case: Case) -> None:
+    """The model's service fails; the text goes into the next prompt, or nowhere."""
+    with agent_scope("writer") as me:
+        for _ in case.attempts():
+            try:
+                with model_turn("small-model", input=[user("write")]) as turn:
+                    turn.set_output(case.fail())
+            except OSError as exc:
+                case.handle(exc, tell_prompt)
+        case.go_on()
+        me.set_output("a poem")
+
+
+@agent
+def dispatcher_that_sets_the_result(case: Case) -> None:
+    """The error is caught inside the scope of the call, and set as its result."""
+
+    @traced_tool
+    def search(query: str) -> str:
+        return case.fail()
+
+    with agent_scope("searcher") as me:
+        ask(user("search"))
+        for _ in case.attempts():
+            with tool_scope("search", call_id="call_3", arguments={"query": "q"}) as call:
+                try:
+                    result = search(query="q")
+                except OSError as exc:
+                    if case.fate == "escaped":
+                        raise
+                    result = "nothing found" if case.fate != "reported" else f"Error: {exc}"
+                    call.set_result(result, is_error=case.fate in ("reported", "retried"))
+                case.go_on()
+        ask(user("search"), tool(result, "call_3"))
+        me.set_output("found")
+
+
+@agent
 def delegate_tool(case: Case) -> None:
     """A subagent behind a tool, whose error text is the tool's result."""
 

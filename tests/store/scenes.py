@@ -82,7 +82,7 @@ class Scene:
             "agent_start",
             f"{self.process_id[:8]}{self._count:08x}",
             under,
-            f"{name}-1",
+            payload.pop("id", f"{name}-1"),
             name,
             under.agent_id if under else None,
             self.conversation_id,
@@ -161,6 +161,22 @@ class Scene:
         call = self.call(under, tool, **call_columns)
         error_id = self.error(call, message, **given)
         self.end(call, error_id)
+        return error_id
+
+    def fail_turn(self, agent: Operation, message: str = "rate limit reached, 429") -> str:
+        """Let *agent* ask its model, which fails; gives the error's id."""
+        turn = Operation(
+            "model_call",
+            f"{self.process_id[:8]}{self._count:08x}",
+            agent,
+            agent.agent_id,
+            agent.agent_name,
+            agent.parent_agent_id,
+            self.conversation_id,
+        )
+        self.add("model_call", turn, {"input": "go on"})
+        error_id = self.error(turn, message)
+        self.end(turn, error_id)
         return error_id
 
     def store(self, sink: EventSink) -> None:

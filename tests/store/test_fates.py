@@ -436,6 +436,63 @@ def of_a_call_that_is_made_again_with_other_arguments(scene: Scene) -> dict[str,
 
 
 @case
+def of_a_model_turn_is_followed_by_another(scene: Scene) -> dict[str, str]:
+    root = scene.agent()
+    error = scene.fail_turn(root)
+    scene.model(root, "go on")
+    scene.end(root)
+    return {error: "retried"}
+
+
+@case
+def of_a_model_turn_is_followed_by_something_else(scene: Scene) -> dict[str, str]:
+    root = scene.agent()
+    error = scene.fail_turn(root)
+    scene.end(scene.call(root))
+    scene.model(root, "go on")
+    scene.end(root)
+    return {error: "swallowed"}
+
+
+@case
+def of_a_subagent_that_is_run_again(scene: Scene) -> dict[str, str]:
+    root = scene.agent()
+    first = scene.agent("digger", root, input="here")
+    error = scene.fail(first)
+    scene.end(first, error)
+    second = scene.agent("digger", root, id="digger-2", input="here")
+    scene.end(second)
+    scene.end(root)
+    return {error: "retried"}
+
+
+@case
+def of_a_subagent_that_makes_the_same_call_again(scene: Scene) -> dict[str, str]:
+    root = scene.agent()
+    first = scene.agent("digger", root)
+    error = scene.fail(first)
+    scene.end(first, error)
+    second = scene.agent("digger", root, id="digger-2")
+    scene.end(scene.call(second))
+    scene.end(second)
+    scene.end(root)
+    return {error: "retried"}
+
+
+@case
+def of_a_subagent_that_is_followed_by_one_with_another_task(scene: Scene) -> dict[str, str]:
+    root = scene.agent()
+    first = scene.agent("digger", root, input="here")
+    error = scene.fail(first)
+    scene.end(first, error)
+    second = scene.agent("digger", root, id="digger-2", input="there")
+    scene.end(scene.call(second, arguments={"where": "there"}))
+    scene.end(second)
+    scene.end(root)
+    return {error: "swallowed"}
+
+
+@case
 def is_raised_from_one_that_is_retried(scene: Scene) -> dict[str, str]:
     root = scene.agent()
     first = scene.call(root)

@@ -170,6 +170,26 @@ class TestHistory:
         scene.store(sink)
         assert told_ids(sink) == {error}
 
+    def test_may_say_it_in_its_instructions(self, sink: EventSink) -> None:
+        """Instructions that change tell; those that were there before, or come first, do not."""
+        steady = {"role": "system", "content": f"When you see '{TEXT}', look elsewhere."}
+        scene = Scene()
+        root, other, third = scene.agent(), scene.agent("other"), scene.agent("third")
+        silent = scene.fail(other)
+        scene.model(other, [steady, {"role": "user", "content": "go"}])
+        scene.model(root, [steady, {"role": "user", "content": "go"}])
+        again = scene.fail(root)
+        scene.model(root, [steady, {"role": "user", "content": "on"}])
+        told = scene.fail(root, message="the other file is not there either")
+        changed = {"role": "developer", "content": "Note: the other file is not there either."}
+        scene.model(root, [changed, {"role": "user", "content": "on"}])
+        scene.model(third, {"system": "be good", "messages": ["go"]})
+        beside = scene.fail(third, message="no third file of that name")
+        scene.model(third, {"system": "be good; no third file of that name", "messages": ["go"]})
+        scene.store(sink)
+        assert told_ids(sink) == {told, beside}
+        assert not {silent, again} & told_ids(sink)
+
     def test_that_was_cut_is_read_whole(self, sink: EventSink) -> None:
         """Both the input before and the one after a failure may be too long for their rows."""
         history = [{"role": "user", "content": f"{'x' * 9000} {TEXT}"}]

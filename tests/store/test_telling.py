@@ -90,7 +90,7 @@ def is_told(exc: BaseException | dict[str, Any], item: Any, **given: Any) -> boo
     failed = build_failed(error, None, given.pop("call_id", None))
     raw = json.dumps({"input": [item]}, ensure_ascii=False).lower()
     told = read_told(json.loads(raw if given.pop("lower", False) else json.dumps(item)), **given)
-    return failed.may_be_in(raw) and told is not None and failed.is_told_by(told)
+    return failed.may_be_in(raw) and failed.is_told_by(told)
 
 
 class TestTold:
@@ -154,6 +154,25 @@ class TestTold:
     def test_is_found_where_a_part_was_redacted(self, message: str, text: str) -> None:
         """A redacted part, on either side, stands for anything."""
         assert is_told(ValueError(message), {"role": "tool", "content": text})
+
+    def test_is_found_in_a_list(self) -> None:
+        """A line of its own in a text that speaks of failures."""
+        text = "Errors:\n- bad row 1\n- bad row 2\n- bad row 3\n- bad row 4\n- bad row 5"
+        for item in (
+            {"role": "user", "content": text},
+            {"role": "user", "content": json.dumps({"log": text})},
+        ):
+            assert is_told(ValueError("bad row 5"), item)
+            assert not is_told(ValueError("bad row 6"), item)
+
+    @pytest.mark.parametrize(
+        "text", ["Tool error: ConnectError", "It failed with a ConnectError", "raised ConnectError."]
+    )
+    def test_is_found_by_its_type(self, text: str) -> None:
+        """A type that stands where an error's text would is enough."""
+        error = {"type": "ConnectError", "message": "[Errno 111] refused by 10.0.0.7"}
+        assert is_told(error, {"role": "tool", "content": text})
+        assert not is_told(error, {"role": "tool", "content": "except ConnectError: pass"})
 
     def test_is_found_through_its_leaves_and_causes(self) -> None:
         """A group is told when one of its leaves is, and an error when its cause is."""
@@ -221,12 +240,6 @@ class TestAccident:
         """A short text by itself, a part of a word, or the same words about another thing."""
         assert not is_told(exc, item)
 
-    def test_of_a_system_message_is_not_taken_for_telling(self) -> None:
-        """What the program says to every model is no telling."""
-        text = "When you see 'Connection refused by the server', try again."
-        for role in ("system", "developer"):
-            assert not is_told(OSError("Connection refused by the server"), {"role": role, "content": text})
-
 
 class TestLaws:
     """What holds for any text."""
@@ -251,7 +264,6 @@ class TestLaws:
             told = read_told(item)
             failed = build_failed(error, "E", "c")
             assert failed.may_be_in("") in (True, False)
-            assert told is not None
             assert failed.is_told_by(told) in (True, False)
 
     def test_is_bounded(self) -> None:

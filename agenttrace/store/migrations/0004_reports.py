@@ -71,6 +71,24 @@ _OUTERMOST = f"""{_CLOSED} AND NOT EXISTS (
 _CALLS_LEFT = f"""c.span_id IN (SELECT e.span_id UNION ALL SELECT x.span_id {_CLOSED})
         AND c.kind = 'tool_call' AND +c.conversation_id = e.conversation_id"""
 
+# Another run of an agent of that name follows in the same place, with the same input that is not
+# nothing, or with the same call as the one that failed.
+_RUN_AGAIN = """EXISTS (
+        SELECT 1 FROM agent_rollups r
+        WHERE r.conversation_id = x.conversation_id AND r.parent_agent_id = x.parent_agent_id
+        AND r.agent_name = x.agent_name AND r.agent_id <> x.agent_id AND r.first_ts_ms >= x.ts_ms
+        AND EXISTS (SELECT 1 FROM trajectory_events s, trajectory_events n
+            WHERE s.span_id = x.span_id AND s.kind = 'agent_start' AND +s.conversation_id = x.conversation_id
+            AND n.conversation_id = x.conversation_id AND n.agent_id = r.agent_id
+            AND n.seq = r.first_start_seq AND n.ts_ns >= x.ts_ns AND +n.parent_span_id IS s.parent_span_id
+            AND (n.payload = s.payload AND json_extract(s.payload, '$.input') IS NOT NULL
+                OR EXISTS (SELECT 1 FROM trajectory_events c, trajectory_events m
+                    WHERE c.span_id = e.span_id AND c.kind = 'tool_call'
+                    AND +c.conversation_id = x.conversation_id
+                    AND m.conversation_id = x.conversation_id AND m.agent_id = r.agent_id
+                    AND m.seq > n.seq AND m.seq <= n.seq + 50 AND +m.kind = 'tool_call'
+                    AND +m.tool_name = c.tool_name AND +m.payload = c.payload))))"""
+
 # Somebody said so, or a call that it left was made again: as its next attempt, which capture numbers
 # when nothing comes between, or soon after other calls (a clean-up, the steps before it), with equal
 # arguments and before the model was asked again.
@@ -96,7 +114,15 @@ _RETRIED = f"""EXISTS (SELECT 1 FROM trajectory_events r
                 AND o.seq > d.seq AND o.seq < n.seq AND +o.kind = 'tool_call')
             AND NOT EXISTS (SELECT 1 FROM trajectory_events m
                 WHERE m.conversation_id = c.conversation_id AND m.agent_id = c.agent_id
-                AND m.seq > d.seq AND m.seq < n.seq AND +m.kind = 'model_call')))"""
+                AND m.seq > d.seq AND m.seq < n.seq AND +m.kind = 'model_call')))
+    OR EXISTS (SELECT 1 {_CLOSED} AND x.kind = 'agent_end' AND x.parent_agent_id IS NOT NULL
+        AND {_RUN_AGAIN})"""
+
+# A model turn that failed is tried again when another follows at once and does not tell of the failure.
+_TURN_AGAIN = f"""EXISTS (SELECT 1 {_CLOSED} AND x.kind = 'model_turn' AND 'model_call' = (
+        SELECT n.kind FROM trajectory_events n
+        WHERE n.conversation_id = x.conversation_id AND n.agent_id = x.agent_id AND n.seq > x.seq
+        AND +n.kind IN ('model_call', 'tool_call', 'agent_end') ORDER BY n.seq LIMIT 1))"""
 
 # Caught before it left any operation, and what it was raised from was tried again.
 _CAUSE_RETRIED = f"""e.cause_error_id IS NOT NULL AND NOT EXISTS (SELECT 1 {_CLOSED}) AND EXISTS (
@@ -139,6 +165,7 @@ SELECT
     CASE
         WHEN {_RETRIED} THEN 'retried'
         WHEN {_REPORTED} THEN 'reported'
+        WHEN {_TURN_AGAIN} THEN 'retried'
         WHEN {_CAUSE_RETRIED} THEN 'retried'
         END AS told,
     {_WAY} AS way
