@@ -15,7 +15,7 @@
 #define INTERNAL __attribute__((visibility("hidden")))
 #define FUNCTION(name) (PyCFunction)(void (*)(void))name
 
-#define REVISION 1 /* native.REVISION: raise both when a function, or what it is given, changes */
+#define REVISION 2 /* native.REVISION: raise both when a function, or what it is given, changes */
 #define MARK "$agenttrace" /* events.MARK */
 
 INTERNAL int add_values(PyObject *module); /* _native_values.c */

@@ -283,6 +283,37 @@ tool_result_body(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t 
     return join(pieces, sizeof(pieces) / sizeof(pieces[0]));
 }
 
+PyDoc_STRVAR(span_id_doc, "span_id(prefix, number, /)\n--\n\nAs capture.span_ids.span_id_in_python.");
+
+static PyObject *
+span_id(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
+{
+    enum { FEWEST = 8, MOST = 16 };
+    if (count != 2 || !PyUnicode_Check(args[0]) || !PyUnicode_IS_ASCII(args[0])) {
+        PyErr_SetString(PyExc_TypeError, "span_id takes a text in ASCII and a number");
+        return NULL;
+    }
+    unsigned long long number = PyLong_AsUnsignedLongLong(args[1]);
+    if (number == (unsigned long long)-1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    int digits = FEWEST;
+    while (digits < MOST && number >> 4 * digits > 0) {
+        digits++;
+    }
+    Py_ssize_t size = PyUnicode_GET_LENGTH(args[0]);
+    PyObject *text = PyUnicode_New(size + digits, 127);
+    if (text == NULL) {
+        return NULL;
+    }
+    Py_UCS1 *at = PyUnicode_1BYTE_DATA(text);
+    memcpy(at, PyUnicode_1BYTE_DATA(args[0]), (size_t)size);
+    for (int place = 0; place < digits; place++) {
+        at[size + place] = (Py_UCS1)"0123456789abcdef"[number >> 4 * (digits - 1 - place) & 15];
+    }
+    return text;
+}
+
 /* ------------------------------------------------------------------ what Python sees */
 
 static PyMethodDef functions[] = {
@@ -290,6 +321,7 @@ static PyMethodDef functions[] = {
     {"has_key_of", FUNCTION(has_key_of), METH_FASTCALL, has_key_of_doc},
     {"tool_call_body", FUNCTION(tool_call_body), METH_FASTCALL, tool_call_body_doc},
     {"tool_result_body", FUNCTION(tool_result_body), METH_FASTCALL, tool_result_body_doc},
+    {"span_id", FUNCTION(span_id), METH_FASTCALL, span_id_doc},
     {NULL, NULL, 0, NULL},
 };
 

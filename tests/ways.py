@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from agenttrace import native
-from agenttrace.capture import bodies
+from agenttrace.capture import bodies, span_ids
 from agenttrace.encode import keys, plain
 
 __all__ = ["TWINS", "WAYS", "environment_of", "take_way"]
@@ -23,13 +23,16 @@ TWINS: tuple[tuple[str, Any, Any], ...] = (
     ("encode_plain", plain.encode_plain, plain.encode_plain_in_python),
     ("tool_call_body", bodies.tool_call_body, bodies.tool_call_body_in_python),
     ("tool_result_body", bodies.tool_result_body, bodies.tool_result_body_in_python),
+    ("span_id", span_ids.span_id, span_ids.span_id_in_python),
     ("has_key_of", keys.has_key_of, keys.has_key_of_in_python),
 )
 """Each function's name, the one in use, and the one in Python."""
 
 _USERS = (
     "capture.bodies",
+    "capture.context",
     "capture.detectors",
+    "capture.span_ids",
     "encode.codec",
     "encode.keys",
     "encode.normalize",

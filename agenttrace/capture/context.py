@@ -17,6 +17,7 @@ from contextvars import ContextVar
 from typing import Any, NamedTuple, Protocol
 
 from agenttrace import clock
+from agenttrace.capture.span_ids import span_id
 from agenttrace.errors import count_loss
 from agenttrace.events import new_id
 
@@ -168,7 +169,7 @@ class Operation:
         self.conversation_id = conversation_id
         self.agent = agent
         self.parent = parent
-        self.span_id = "%s%08x" % (PIPE.span_prefix, next(PIPE.span_numbers))  # noqa: UP031, 20 % faster
+        self.span_id = span_id(PIPE.span_prefix, next(PIPE.span_numbers))
         self.started_ns = clock.now_ns()
         self.epoch = PIPE.epoch
 
@@ -200,7 +201,7 @@ class ToolCall(Operation):
         self.agent = agent
         self.parent = parent
         self.payload = arguments
-        self.span_id = "%s%08x" % (PIPE.span_prefix, next(PIPE.span_numbers))  # noqa: UP031, 20 % faster
+        self.span_id = span_id(PIPE.span_prefix, next(PIPE.span_numbers))
         self.started_ns = clock.now_ns()
         self.epoch = PIPE.epoch
 
@@ -250,7 +251,7 @@ scopes_opened = False
 
 def new_span_id() -> str:
     """Give the next span id: 8 hex of the process, 8 hex of a counter."""
-    return f"{PIPE.span_prefix}{next(PIPE.span_numbers):08x}"
+    return span_id(PIPE.span_prefix, next(PIPE.span_numbers))
 
 
 def new_conversation_id() -> str:
