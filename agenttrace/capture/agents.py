@@ -23,6 +23,7 @@ from agenttrace.capture.detectors import type_of_returned
 from agenttrace.capture.emit import announce_agent, emit, encode_value, object_of
 from agenttrace.capture.failures import emit_returned_failure, record_failure, status_of
 from agenttrace.capture.handles import ScopeHandle
+from agenttrace.capture.lost import note_escape
 from agenttrace.errors import contain, contained, is_strict
 
 __all__ = ["AgentScope", "AgentTracer", "agent_scope", "close_agent", "open_agent"]
@@ -81,6 +82,8 @@ def close_agent(
         error_type = None if status == "stopped_early" else type(exc).__name__
         if status == "error":
             error_id = record_failure(operation, exc, agent)
+            if operation.parent_span_id is None:
+                note_escape(error_id)
     elif is_error:
         status, error_type = "error", type_of_returned(returned_failure)
         error_id = emit_returned_failure(operation, agent, returned_failure, "set_output")

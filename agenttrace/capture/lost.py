@@ -8,6 +8,8 @@ cancellation) leaves nothing. Cost: that of an ``error`` row, 20 µs and more.
 
 from __future__ import annotations
 
+import contextlib
+from collections import OrderedDict, deque
 from typing import Any
 
 from agenttrace.capture import context
@@ -19,11 +21,13 @@ from agenttrace.capture.marks import mark_of, remember
 from agenttrace.capture.propagation import run_in_scope
 from agenttrace.events import new_id
 
-__all__ = ["note_end_of", "note_fatal", "standing_in"]
+__all__ = ["note_end_of", "note_escape", "note_fatal", "standing_in"]
 
 _TOLD_LIMIT_COUNT = 512
-_told: dict[tuple[str, str], None] = {}
+_told: OrderedDict[tuple[str, str], None] = OrderedDict()
 """Pairs of a failure and an operation that a row of ours stands for, the oldest first."""
+_escaped: deque[str] = deque(maxlen=64)
+"""The failures that left a root agent last."""
 
 
 def standing_in(operation: Operation) -> Operation:
@@ -86,26 +90,34 @@ def _is_first(error_id: str, operation: Operation) -> bool:
     pair = (error_id, operation.span_id)
     if pair in _told:
         return False
-    while len(_told) >= _TOLD_LIMIT_COUNT:
-        _told.pop(next(iter(_told), pair), None)
     _told[pair] = None
+    if len(_told) > _TOLD_LIMIT_COUNT:
+        with contextlib.suppress(KeyError):  # emptied by other threads
+            _told.popitem(last=False)
     return True
+
+
+def note_escape(error_id: str) -> None:
+    """Remember that this failure left a root agent, so that it may end the program without a further row."""
+    _escaped.append(error_id)
 
 
 def note_fatal(exc: BaseException, operation: Operation | None) -> None:
     """
-    Record the exception that ends the program, unless its rows say already what it left.
+    Record the exception that ends the program, unless its rows say already that it escaped.
 
     Outside any scope it belongs to the agent ``main``, which ends with it, in a program that
-    opened scopes or called tools; in any other program nothing is recorded.
+    opened scopes or called tools; in any other program nothing is recorded. So does a failure that
+    an agent swallowed and that was raised again later: it keeps its id.
     """
     if status_of(exc) != "error":
         return
     mark = mark_of(exc)
-    if mark is not None and mark[1]:
+    root = context.implicit_roots.get(PIPE.epoch)
+    if mark is not None and (mark[0] in _escaped or (root is not None and root.span_id in mark[1])):
         return
     if operation is None:
-        if not context.scopes_opened and PIPE.epoch not in context.implicit_roots:
+        if not context.scopes_opened and root is None:
             return
         operation = enclosing_agent(announce_agent)
     operation = standing_in(operation)

@@ -17,6 +17,8 @@ from agenttrace.capture.detectors import detect_failure, type_of_returned
 from agenttrace.capture.emit import announce_agent, emit_conversation, encode_value, object_of
 from agenttrace.capture.failures import emit_returned_failure, record_failure, status_of
 from agenttrace.capture.handles import ScopeHandle
+from agenttrace.capture.lost import standing_in
+from agenttrace.capture.marks import mark_of
 from agenttrace.capture.run_budget import RunBudget, build_budget
 from agenttrace.errors import contain, contained
 
@@ -70,9 +72,17 @@ class ConversationScope(ScopeHandle):
         if self._budget is not None:
             self._budget.close(self.conversation_id)
         context.leave_scope(operation, self._previous)
-        if operation.implicit is not None:
-            with contained("capture.agent_end"):
+        with contained("capture.agent_end"):
+            if exc is not None and SWITCH and _is_of_no_agent(exc):
+                standing_in(operation)  # the agent main, which then ends with it
+            if operation.implicit is not None:
                 close_agent(operation.implicit, b"null", exc)
+
+
+def _is_of_no_agent(exc: BaseException) -> bool:
+    """Tell whether *exc* is an error that left no operation: nothing would tell of it."""
+    mark = mark_of(exc)
+    return status_of(exc) == "error" and (mark is None or not mark[1])
 
 
 def conversation_scope(

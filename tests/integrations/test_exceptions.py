@@ -320,6 +320,23 @@ class TestConversationWithoutAgent:
             thread.join()
         assert [(row.conversation_id, row.agent_name) for row in recorder.failures()] == [("chat-1", "main")]
 
+    def test_exception_that_leaves_it(self, recorder: MemoryRecorder) -> None:
+        """An error that left no agent ends the conversation's agent ``main``, and so the conversation."""
+        with pytest.raises(Lost), conversation_scope("chat-1"):
+            raise Lost("before any agent")
+        assert [(row.agent_name, row.message, row.fate) for row in recorder.failures()] == [
+            ("main", "before any agent", "escaped")
+        ]
+        assert recorder.store.conversation("chat-1").status == "failed"
+
+    def test_exception_of_an_agent_that_leaves_it(self, recorder: MemoryRecorder) -> None:
+        """One that left an agent inside has its row; an exit is none."""
+        with pytest.raises(Lost), conversation_scope("chat-1"), agent_scope("lead"):
+            raise Lost("of the agent")
+        with pytest.raises(SystemExit), conversation_scope("chat-2"):
+            raise SystemExit
+        assert {event.agent_name for event in recorder.events()} == {"lead"}
+
 
 class TestChaining:
     """What stood there goes on, in whatever order hooks come and go."""
@@ -477,6 +494,18 @@ class TestProcess:
         assert rows == [("lead", "end", "escaped")]
         assert query(tmp_path / "t.db", "SELECT count(*) FROM agents") == [(1,)]
 
+    def test_swallowed_and_raised_again(self, tmp_path: Path) -> None:
+        """A failure that an agent swallowed and that ends the program all the same has escaped."""
+        code = (
+            "from agenttrace import agent_scope, traced_tool\n"
+            "@traced_tool\ndef fail():\n    raise ValueError('kept for later')\n"
+            "with agent_scope('lead'):\n    try:\n        fail()\n"
+            "    except ValueError as exc:\n        kept = exc\nraise kept\n"
+        )
+        assert run_python(code, tmp_path / "t.db").returncode == 1
+        rows = query(tmp_path / "t.db", "SELECT agent_name, fate FROM failures ORDER BY id")
+        assert rows == [("lead", "swallowed"), ("main", "escaped")]
+
     def test_in_a_program_without_agents(self, tmp_path: Path) -> None:
         """A program that records nothing leaves no database because it fails."""
         run_python("import agenttrace\nraise ValueError('end')", tmp_path / "t.db")
@@ -510,6 +539,32 @@ class TestFatal:
         first, second = recorder.failures()
         assert first.error_id == second.error_id
         assert (first.agent_name, second.agent_name) == ("lead", "main")
+
+    def test_swallowed_before(self, recorder: MemoryRecorder, printed: list[Any]) -> None:
+        """A failed call that an agent swallowed, raised again at the end, has escaped in the end."""
+        caught: list[Lost] = []
+        with agent_scope("lead"):
+            try:
+                fail("early")
+            except Lost as exc:
+                caught.append(exc)
+        sys.excepthook(Lost, caught[0], None)
+        first, second = recorder.failures()
+        assert first.error_id == second.error_id and first.fate == "swallowed"
+        assert (first.agent_name, second.agent_name) == ("lead", "main")
+
+    def test_escaped_before(self, recorder: MemoryRecorder, printed: list[Any]) -> None:
+        """What left a root agent is told, also when another exception left one after it."""
+        caught: list[Lost] = []
+        for name in ("one", "two"):
+            try:
+                with agent_scope(name):
+                    raise Lost(name)
+            except Lost as exc:
+                caught.append(exc)
+        for exc in caught:
+            sys.excepthook(Lost, exc, None)
+        assert [row.agent_name for row in recorder.failures()] == ["one", "two"]
 
     def test_no_exception(self, recorder: MemoryRecorder, printed: list[Any]) -> None:
         """A hook called without one leaves nothing."""
