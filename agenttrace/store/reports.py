@@ -31,7 +31,7 @@ _INPUTS_READ = 10
 _ANCESTORS = 16
 _MESSAGES = ("messages", "input", "contents")
 """Under which key of an object a model's input has its messages."""
-_REFERENCES_READ = 8
+_REFERENCES_READ = 64
 _AT = {name: at for at, name in enumerate(COLUMNS)}
 
 _UNTOLD = f"""
@@ -158,6 +158,23 @@ def _drop_known(items: list[Any], before: list[Any]) -> list[Any]:
     return fresh + items[count:]
 
 
+class _Payload:
+    """A payload in lower case, and which pieces were found in it: failures in a row share theirs."""
+
+    __slots__ = ("_found", "_text")
+
+    def __init__(self, raw: str) -> None:
+        self._text = raw.lower()
+        self._found: dict[str, bool] = {}
+
+    def holds(self, piece: str) -> bool:
+        """Tell whether *piece* is in it."""
+        found = self._found.get(piece)
+        if found is None:
+            found = self._found[piece] = piece in self._text
+        return found
+
+
 class _Search:
     """One look at failures and tellings; remembers what it has parsed."""
 
@@ -169,8 +186,9 @@ class _Search:
         self._limit = -1 if everything else _INPUTS_READ
         self._sql = _UNTOLD.replace(f"LIMIT {_FAILURES_LOOKED_FOR}", "") if everything else _UNTOLD
         self._parents: dict[tuple[str, str], str | None] = {}
+        self._resolved = 0
         self._whole: dict[str, str] = {}
-        self._lower: dict[str, str] = {}
+        self._payloads: dict[str, _Payload] = {}
         self._items: dict[tuple[str, str], list[Any]] = {}
         self._told: dict[tuple[str, str | None], list[Told]] = {}
 
@@ -230,7 +248,7 @@ class _Search:
                 try:
                     if self._tells(telling, failure):
                         return telling
-                except (ValueError, RecursionError, TypeError, KeyError, IndexError) as exc:
+                except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as exc:
                     contain("store.told", exc)
         return None
 
@@ -262,10 +280,10 @@ class _Search:
 
     def _tells(self, telling: _Telling, failure: _Failure) -> bool:
         raw = self._read_whole(telling.payload)
-        lower = self._lower.get(raw)
-        if lower is None:
-            lower = self._lower[raw] = raw.lower()
-        if not failure.failed.may_be_in(lower):
+        payload = self._payloads.get(raw)
+        if payload is None:
+            payload = self._payloads[raw] = _Payload(raw)
+        if not failure.failed.may_be_in(payload.holds):
             return False
         return any(failure.failed.is_told_by(told) for told in self._read(telling, raw, failure))
 
@@ -311,18 +329,20 @@ class _Search:
         """Put what references name in their place, a few of them."""
         if not (isinstance(item, dict) and item.get(MARK) == "ref"):
             return item
-        body = self._blob(item.get("sha256")) if len(self._whole) < _REFERENCES_READ else None
+        self._resolved += 1
+        body = self._blob(item.get("sha256")) if self._resolved <= _REFERENCES_READ else None
         return item if body is None else json.loads(body)
 
     def _read_whole(self, payload: str) -> str:
         """Give the payload, or of one that was cut the whole where it was kept."""
-        if f'"{MARK}":"cut"' not in payload:
-            return payload
-        if payload not in self._whole:
-            mark = json.loads(payload)
-            body = self._blob(mark.get("sha256")) if mark.get(MARK) == "cut" else None
-            self._whole[payload] = payload if body is None else body
-        return self._whole[payload]
+        whole = self._whole.get(payload)
+        if whole is None:
+            body = None
+            if f'"{MARK}":"cut"' in payload:
+                mark = json.loads(payload)
+                body = self._blob(mark.get("sha256")) if mark.get(MARK) == "cut" else None
+            whole = self._whole[payload] = payload if body is None else body
+        return whole
 
     def _blob(self, sha256: Any) -> str | None:
         if not isinstance(sha256, str):

@@ -12,7 +12,7 @@ anything is parsed.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,11 +81,11 @@ class Failed:
     """Pieces of the texts, of which one is in every payload that tells; "" is in all."""
     call_id: str | None = None
 
-    def may_be_in(self, raw: str) -> bool:
-        """Tell whether parsing is worth it. *raw* is a payload in lower case."""
-        if self.is_empty or (self.call_id is not None and self.call_id.lower() in raw):
+    def may_be_in(self, holds: Callable[[str], bool]) -> bool:
+        """Tell whether parsing is worth it; *holds* tells whether a piece is in a payload in lower case."""
+        if self.is_empty or (self.call_id is not None and holds(self.call_id.lower())):
             return True
-        return (bool(self.type) and self.type in raw) or any(piece in raw for piece in self.gates)
+        return (bool(self.type) and holds(self.type)) or any(holds(piece) for piece in self.gates)
 
     def is_told_by(self, told: Told) -> bool:
         """Tell whether *told* contains it."""

@@ -225,6 +225,8 @@ class TestHostile:
             b'"x"',
             b'{"input":' + b"[" * 5000 + b"]" * 5000 + b"}",
             b'{"input":{"messages":7}}',
+            b'[{"$agenttrace":"cut"}, "no such file: a.txt"]',
+            b'"no such file: a.txt"',
             b"{no json",
         ],
     )
