@@ -180,40 +180,45 @@ ask_for_writer(Gate *self, View *view)
     return DONE;
 }
 
-static uint64_t
-read_number(PyObject *entry, const char *name)
+/* Read a number from one slot; -1 with an exception. */
+static int
+read_number(PyObject *entry, const char *name, uint64_t *number)
 {
     PyObject *found = PyObject_GetAttrString(entry, name);
-    uint64_t number = found == NULL ? (uint64_t)-1 : PyLong_AsUnsignedLongLong(found);
-    Py_XDECREF(found);
-    return number;
+    if (found == NULL) {
+        return -1;
+    }
+    *number = PyLong_AsUnsignedLongLong(found);
+    Py_DECREF(found);
+    return *number == (uint64_t)-1 && PyErr_Occurred() ? -1 : 0;
 }
 
 /* Put one waiting entry in: an event, or (without a body) a number of drops. -1 with an exception. */
 static int
 put_entry(Gate *self, View *view, PyObject *entry)
 {
+    uint64_t flags, word, count;
+    if (read_number(entry, "flags", &flags) < 0 || read_number(entry, "word", &word) < 0
+        || read_number(entry, "count", &count) < 0) {
+        return -1;
+    }
     PyObject *body = PyObject_GetAttrString(entry, "body");
-    uint64_t flags = read_number(entry, "flags");
-    uint64_t word = read_number(entry, "word");
-    uint64_t count = read_number(entry, "count");
-    if (body == NULL || PyErr_Occurred()) {
-        Py_XDECREF(body);
+    if (body == NULL) {
         return -1;
     }
+    int outcome = 0;
     if (!PyBytes_CheckExact(body) || word >= WORDS_BYTES / 8) {
-        Py_DECREF(body);
         PyErr_SetString(PyExc_TypeError, "not what waits for a ring");
-        return -1;
+        outcome = -1;
     }
-    if (PyBytes_GET_SIZE(body) == 0) {
+    else if (PyBytes_GET_SIZE(body) == 0) {
         store_word(view, word, view->words[word] + count);
     }
     else if (!write_frame(self, view, body, (uint32_t)flags)) {
         store_word(view, WORD_DROPS, view->words[WORD_DROPS] + 1);
     }
     Py_DECREF(body);
-    return 0;
+    return outcome;
 }
 
 /* Put in all that waits. Its Python objects are of builtin types and slots: no code of theirs runs. */
