@@ -80,9 +80,9 @@ def _stop_tracing() -> None:
     runtime = sys.modules.get("agenttrace.runtime")
     if runtime is not None:
         # What one test was told about settings is not known to the next.
-        with runtime._state.lock:
-            runtime._state.given = {}
-            runtime._state.settings = None
+        with runtime.STATE.lock:
+            runtime.STATE.given = {}
+            runtime.STATE.settings = None
         runtime.start_from_environment()
     errors = sys.modules.get("agenttrace.errors")
     if errors is not None:

@@ -24,7 +24,7 @@ from agenttrace import (
     traced_agent,
     traced_tool,
 )
-from agenttrace.errors import LOSSES
+from agenttrace.errors import LOSSES, ConfigError
 from tests.capture.conftest import Published
 
 
@@ -262,7 +262,7 @@ class TestConcurrency:
 
     def test_unknown_integration(self) -> None:
         """An unknown name raises with the known ones."""
-        with pytest.raises(agenttrace.runtime.ConfigError, match="threads"):
+        with pytest.raises(ConfigError, match="threads"):
             agenttrace.install("thread")
 
     def test_bind(self, published: Published) -> None:
