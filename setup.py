@@ -23,7 +23,8 @@ _NATIVE = Extension(
     "agenttrace._native",
     ["agenttrace/_native.c", "agenttrace/_native_values.c", "agenttrace/_native_ring.c"],
     depends=["agenttrace/_native.h"],
-    extra_compile_args=["-O3", "-Wall", "-Wextra"],  # CFLAGS of the environment take the place of Python's own
+    # Said here, because CFLAGS of the environment take the place of those that Python was built with.
+    extra_compile_args=["-O3", "-Wall", "-Wextra"],
     optional=True,
 )
 
