@@ -147,7 +147,7 @@ class Ring(RingBase):
         self._waiting.append(Waiting(b"", 0, word, count))
         if not self._owned():
             with self._lock:
-                self._put_waiting()  # and no question whether to call the writer: nobody would hear the answer
+                self._put_waiting()  # without asking for the writer: nobody would hear it
 
     def absorb(self) -> int:
         """
