@@ -4,17 +4,20 @@ Write within a second what was caught, where the operation itself does not come 
 A scope may stand for hours without an event, and its process may be killed. Invariants: the
 thread is started by who is handed in, so it takes no signal and holds up no exit; it ends
 when nothing waits; and before the process forks it is gone, so that it is never amid the ring
-then, and Python finds no thread of ours to warn of.
+then, and Python finds no thread of ours to warn of. A process that ends earlier, also a child
+of multiprocessing, writes it as it ends.
 """
 
 from __future__ import annotations
 
+import atexit
 import os
+import sys
 import time
 from _thread import allocate_lock, get_ident, get_native_id
 from collections.abc import Callable
 
-from agenttrace.capture.settling import settle_older
+from agenttrace.capture.settling import settle_all, settle_older
 from agenttrace.capture.waiting import forget_all, is_any_waiting
 from agenttrace.errors import contained
 
@@ -24,7 +27,7 @@ _STEP_S = 0.25
 _AGE_NS = 500_000_000
 _IDLE_STEPS = 20
 _FORK_WAIT_S = 2.0
-_EXIT_WAIT_S = 0.05
+_EXIT_WAIT_S = 0.25
 
 
 def _has_ended(native_id: int) -> bool:
@@ -39,21 +42,25 @@ class LateWriter:
     Args:
         start_thread: Runs a function in a thread; False where none can be had.
         has_ended: Tells whether the system has no thread of that number any more.
+        finish: Writes what waits, as the process ends.
     """
 
     def __init__(
         self,
         start_thread: Callable[[Callable[[], object]], bool],
         has_ended: Callable[[int], bool] = _has_ended,
+        finish: Callable[[], object] = settle_all,
     ) -> None:
         self._start_thread = start_thread
         self.has_ended = has_ended
+        self.finish = finish
 
     def expect(self) -> None:
         """Say that something waits."""
         if not _life.is_running and not _life.forkers:
             _life.is_running = _life.is_starting = True  # a lost race starts a second one: no harm
             _life.writer = self
+            _life.prepare_end()
             if not self._start_thread(_run):
                 _life.is_running = _life.is_starting = False
 
@@ -75,6 +82,18 @@ class _Life:
         """Threads that are forking now."""
         self.holder = 0
         """That of them that holds ``writing``."""
+        self.is_end_prepared = False
+
+    def prepare_end(self) -> None:
+        """Have what waits written as the process ends; a child of multiprocessing has no atexit."""
+        if self.is_end_prepared:
+            return
+        self.is_end_prepared = True
+        process, util = sys.modules.get("multiprocessing.process"), sys.modules.get("multiprocessing.util")
+        if process is not None and util is not None and process.parent_process() is not None:
+            util.Finalize(None, _at_end, exitpriority=-98)  # before what closes the record
+        else:
+            atexit.register(_at_end)
 
 
 _life = _Life()
@@ -92,8 +111,7 @@ def _run() -> None:
         if is_any_waiting():
             idle = 0
             life.is_running = True
-            with life.writing, contained("capture.caught_late"):
-                settle_older(_AGE_NS)
+            _write(life)
         elif not life.is_running:
             return  # nothing has come since it said that it leaves
         else:
@@ -102,11 +120,29 @@ def _run() -> None:
     life.is_running = False
 
 
+def _write(life: _Life) -> None:
+    if not life.writing.acquire(blocking=False):
+        return  # the process is about to fork, and waits for this thread to end
+    try:
+        with contained("capture.caught_late"):
+            settle_older(_AGE_NS)
+    finally:
+        life.writing.release()
+
+
+def _at_end() -> None:
+    if _life.writer is not None and is_any_waiting():
+        with contained("capture.caught_at_end"):
+            _life.writer.finish()
+
+
 def _before_fork() -> None:
     life = _life
     life.forkers.add(get_ident())
     if life.writing.acquire(timeout=_FORK_WAIT_S):
         life.holder = get_ident()
+    with contained("capture.caught_before_fork"):
+        settle_all()  # so that no thread need begin after the fork, which Python would warn of
     if life.native_ids or life.is_starting:
         _see_off(life)
 
@@ -131,8 +167,6 @@ def _after_fork_in_parent() -> None:
     if life.holder == get_ident():
         life.holder = 0
         life.writing.release()
-    if life.writer is not None and is_any_waiting():
-        life.writer.expect()
 
 
 def _after_fork_in_child() -> None:

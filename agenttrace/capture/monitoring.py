@@ -26,6 +26,7 @@ from agenttrace.capture.failures import status_of
 from agenttrace.capture.handlers import Handlers, line_that_catches
 from agenttrace.capture.late import LateWriter
 from agenttrace.capture.marks import mark_of
+from agenttrace.capture.settling import settle_all
 from agenttrace.capture.user_code import OURS, OWN, STDLIB, TRANSPORT, UserCode
 from agenttrace.capture.waiting import BY_OBJECT, Place
 from agenttrace.errors import contain, count_loss
@@ -106,6 +107,7 @@ def install(
     *,
     start_thread: Callable[[Callable[[], object]], bool],
     has_ended: Callable[[int], bool] = lambda native_id: True,
+    finish: Callable[[], object] = settle_all,
     include: tuple[str, ...] = (),
     exclude: tuple[str, ...] = (),
     is_thorough: bool = False,
@@ -116,6 +118,7 @@ def install(
     Args:
         start_thread: Starts a thread that the process cannot stumble over; False where it cannot.
         has_ended: Tells whether the system has no thread of that number any more.
+        finish: Writes what waits, as the process ends.
         include: More that counts as the user's own files; see ``UserCode``.
         exclude: What does not.
         is_thorough: Expected look-ups are written too, and not only counted.
@@ -130,7 +133,9 @@ def install(
     if tool_id is None:
         return False
     is_new = _watch is None
-    _watch = _Watch(tool_id, UserCode(include, exclude), LateWriter(start_thread, has_ended), is_thorough)
+    _watch = _Watch(
+        tool_id, UserCode(include, exclude), LateWriter(start_thread, has_ended, finish), is_thorough
+    )
     if is_new:
         events = _monitoring.events
         for event, callback in _callbacks().items():

@@ -182,6 +182,7 @@ import warnings
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     with agent_scope("lead"):
+        flush()  # the database is open: opening it may take longer than a fork waits
         for number in range(30):
             lose(str(number))
             child = os.fork()
@@ -191,3 +192,41 @@ with warnings.catch_warnings(record=True) as caught:
 assert not caught, caught[0].message
 """
         assert sorted(map(int, run(code, tmp_path / "a.db"))) == list(range(30))
+
+
+class TestChildren:
+    """Child processes that end before anybody has written what they lost."""
+
+    @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver", "subprocess"])
+    def test_lost_in_a_child(self, method: str, tmp_path: Path) -> None:
+        """A child that does nothing but lose an exception writes it as it ends, and ends in order."""
+        program, database = tmp_path / "program.py", tmp_path / "a.db"
+        program.write_text(
+            LOSE
+            + """
+import multiprocessing, subprocess
+if __name__ == "__main__":
+    if sys.argv[1:] == ["child"]:
+        lose("in the child")
+    else:
+        with agent_scope("lead"):
+            if os.environ["METHOD"] == "subprocess":
+                subprocess.run([sys.executable, __file__, "child"], check=True)
+            else:
+                context = multiprocessing.get_context(os.environ["METHOD"])
+                child = context.Process(target=lose, args=("in the child",))
+                child.start()
+                child.join()
+""",
+            encoding="utf-8",
+        )
+        environment = {**os.environ, "AGENTTRACE": "1", "PYTHONPATH": str(ROOT), "METHOD": method}
+        environment["AGENTTRACE_DB"] = str(database)
+        done = subprocess.run(
+            [sys.executable, str(program)], env=environment, capture_output=True, text=True, timeout=60
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert [row[0] for row in query(database, ERRORS)] == ["in the child"]
+        open_store(database)
+        assert query(database, "SELECT DISTINCT exit FROM processes") == [("ok",)]
+        assert query(database, "SELECT DISTINCT agent_name FROM trajectory_events") == [("lead",)]
