@@ -18,9 +18,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from agenttrace.errors import contain
-from agenttrace.events import COLUMNS, MARK
+from agenttrace.events import COLUMNS
+from agenttrace.store.inputs import InputReader
 from agenttrace.store.plan import Plan, Record
-from agenttrace.store.telling import Failed, Told, build_failed, is_instruction, read_told
+from agenttrace.store.telling import Failed, build_failed
 
 __all__ = ["put_reports", "rebuild_reports"]
 
@@ -29,9 +30,6 @@ _FAILURES_LOOKED_FOR = 64
 _INPUTS_READ = 10
 """How many stored model inputs after a failure that comes late are read."""
 _ANCESTORS = 16
-_MESSAGES = ("messages", "input", "contents")
-"""Under which key of an object a model's input has its messages."""
-_REFERENCES_READ = 64
 _AT = {name: at for at, name in enumerate(COLUMNS)}
 
 _UNTOLD = f"""
@@ -64,7 +62,6 @@ ORDER BY m.ts_ns DESC LIMIT 1
 """
 
 _PARENT = "SELECT parent_agent_id FROM agent_rollups WHERE conversation_id = ? AND agent_id = ?"
-_BLOB = "SELECT body FROM payload_blobs WHERE sha256 = ?"
 _INSERT = """
 INSERT INTO failure_reports (conversation_id, error_id, agent_id, kind, event_id, ts_ms)
 VALUES (?, ?, ?, ?, ?, ?)
@@ -142,39 +139,6 @@ def _look_at(rows: Iterable[tuple[Any, ...]]) -> tuple[list[_Telling], set[tuple
     return tellings, failed
 
 
-def _drop_known(items: list[Any], before: list[Any]) -> list[Any]:
-    """
-    Drop the messages that were there before: those at the beginning that are alike.
-
-    Instructions stand apart: they are often made anew for each input, in front of the same messages.
-    """
-    fresh = [one for one in items if is_instruction(one) and one not in before]
-    items = [one for one in items if not is_instruction(one)]
-    count = 0
-    for old, new in zip((one for one in before if not is_instruction(one)), items, strict=False):
-        if old != new:
-            break
-        count += 1
-    return fresh + items[count:]
-
-
-class _Payload:
-    """A payload in lower case, and which pieces were found in it: failures in a row share theirs."""
-
-    __slots__ = ("_found", "_text")
-
-    def __init__(self, raw: str) -> None:
-        self._text = raw.lower()
-        self._found: dict[str, bool] = {}
-
-    def holds(self, piece: str) -> bool:
-        """Tell whether *piece* is in it."""
-        found = self._found.get(piece)
-        if found is None:
-            found = self._found[piece] = piece in self._text
-        return found
-
-
 class _Search:
     """One look at failures and tellings; remembers what it has parsed."""
 
@@ -182,15 +146,10 @@ class _Search:
         self, connection: sqlite3.Connection, bodies: dict[str, bytes], *, everything: bool = False
     ) -> None:
         self._connection = connection
-        self._bodies = bodies
         self._limit = -1 if everything else _INPUTS_READ
         self._sql = _UNTOLD.replace(f"LIMIT {_FAILURES_LOOKED_FOR}", "") if everything else _UNTOLD
         self._parents: dict[tuple[str, str], str | None] = {}
-        self._resolved = 0
-        self._whole: dict[str, str] = {}
-        self._payloads: dict[str, _Payload] = {}
-        self._items: dict[tuple[str, str], list[Any]] = {}
-        self._told: dict[tuple[str, str | None], list[Told]] = {}
+        self._inputs = InputReader(connection, bodies)
 
     def run(self, asked: list[str], tellings: list[_Telling], fresh: set[tuple[str, str]]) -> None:
         """Find who was told of what, and write it down."""
@@ -279,76 +238,16 @@ class _Search:
         return self._parents[key]
 
     def _tells(self, telling: _Telling, failure: _Failure) -> bool:
-        raw = self._read_whole(telling.payload)
-        payload = self._payloads.get(raw)
-        if payload is None:
-            payload = self._payloads[raw] = _Payload(raw)
-        if not failure.failed.may_be_in(payload.holds):
+        if not failure.failed.may_be_in(lambda piece: self._inputs.holds(telling.payload, piece)):
             return False
-        return any(failure.failed.is_told_by(told) for told in self._read(telling, raw, failure))
-
-    def _read(self, telling: _Telling, raw: str, failure: _Failure) -> list[Told]:
-        """Read what *telling* says that was not said before the failure."""
-        is_answer = telling.kind == "agent_end"
-        before = None if is_answer else self._input_before(telling, failure)
-        key = (raw, before)
-        if key not in self._told:
-            items = self._split_items(raw, telling.kind)
-            if before is not None:
-                items = _drop_known(items, self._split_items(before, telling.kind))
-            elif items and is_instruction(items[0]):
-                items = items[1:]  # the first input of this agent: what it says to every model
-            self._told[key] = [read_told(self._resolve(item), is_answer=is_answer) for item in items]
-        return self._told[key]
+        if telling.kind == "agent_end":
+            told = self._inputs.read_answer(telling.payload)
+        else:
+            told = self._inputs.read_input(telling.payload, self._input_before(telling, failure))
+        return any(failure.failed.is_told_by(each) for each in told)
 
     def _input_before(self, telling: _Telling, failure: _Failure) -> str | None:
         """Give the input that the agent's model was given last before the failure."""
-        row = self._connection.execute(
-            _INPUT_BEFORE, (telling.conversation_id, telling.agent_id, failure.ts_ns)
-        ).fetchone()
-        return None if row is None else self._read_whole(row[0])
-
-    def _split_items(self, raw: str, kind: str) -> list[Any]:
-        """Give the messages of a model's input, and what stands beside them; an answer is the only one."""
-        key = (kind, raw)
-        if key not in self._items:
-            payload = json.loads(raw)
-            value = payload.get("output" if kind == "agent_end" else "input", payload)
-            items = [value]
-            if kind == "model_call" and isinstance(value, dict):
-                name = next((name for name in _MESSAGES if isinstance(value.get(name), list)), None)
-                if name is not None:
-                    beside = {key: each for key, each in value.items() if key != name}
-                    items = [{"role": "system", "beside": beside}, *value[name]]
-            elif kind == "model_call" and isinstance(value, list):
-                items = value
-            self._items[key] = items
-        return self._items[key]
-
-    def _resolve(self, item: Any) -> Any:
-        """Put what references name in their place, a few of them."""
-        if not (isinstance(item, dict) and item.get(MARK) == "ref"):
-            return item
-        self._resolved += 1
-        body = self._blob(item.get("sha256")) if self._resolved <= _REFERENCES_READ else None
-        return item if body is None else json.loads(body)
-
-    def _read_whole(self, payload: str) -> str:
-        """Give the payload, or of one that was cut the whole where it was kept."""
-        whole = self._whole.get(payload)
-        if whole is None:
-            body = None
-            if f'"{MARK}":"cut"' in payload:
-                mark = json.loads(payload)
-                body = self._blob(mark.get("sha256")) if mark.get(MARK) == "cut" else None
-            whole = self._whole[payload] = payload if body is None else body
-        return whole
-
-    def _blob(self, sha256: Any) -> str | None:
-        if not isinstance(sha256, str):
-            return None
-        body = self._bodies.get(sha256)
-        if body is None:
-            row = self._connection.execute(_BLOB, (sha256,)).fetchone()
-            body = None if row is None else row[0]
-        return None if body is None else bytes(body).decode("utf-8", "replace")
+        key = (telling.conversation_id, telling.agent_id, failure.ts_ns)
+        row = self._connection.execute(_INPUT_BEFORE, key).fetchone()
+        return None if row is None else str(row[0])

@@ -1,30 +1,23 @@
 """
 Does this text tell of that failure? How an error's words are found again in what a model was given.
 
-Pure, and bounded by what it is handed. Invariant: only words are compared. Quotes, brackets,
-line ends, indents, the letters' case and any depth of JSON or ``repr`` escapes make no
-difference; a part that was redacted on either side stands for anything; a text that was cut may
-stop early. A message too short to be known by itself must stand beside its type or a word of
-failure, or be the whole of a tool's result. Cost: a substring search in the raw payload before
-anything is parsed.
+Pure, and bounded by what it is handed. Invariant: only words are compared (``words``). A part
+that was redacted on either side stands for anything; a text that was cut may stop early. A
+message too short to be known by itself must stand beside its type or a word of failure, or be
+the whole of a tool's result or of a line in a list of errors. Cost: a substring search in the raw
+payload before anything is parsed.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Failed", "Told", "build_failed", "is_instruction", "read_told"]
+from agenttrace.store.told import Told
+from agenttrace.store.words import HOLE, Words, find_gates, has_words, is_failure_word, split_words
 
-_HOLE = "\x00"
-"""Stands for a redacted part; no word contains it."""
-_ESCAPE = re.compile(r"\\+(?:u([0-9a-f]{4})|x([0-9a-f]{2})|[nrtfbv])?")
-_REDACTED = re.compile(r"\[redacted(?::[^\]\s]{0,80})?\]")
-_TOKEN = re.compile(r"\x00|\w+|\.\.\.+|…|[\"“”\n]")
-_ENTITIES = {"&lt;": "<", "&gt;": ">", "&quot;": '"', "&#x27;": "'", "&#39;": "'", "&amp;": "&"}
-_GATE = re.compile(r"[A-Za-z0-9]{2,}")
+__all__ = ["Failed", "build_failed"]
 
 _KNOWN_CHARS = 16
 """Words of this length together are known by themselves."""
@@ -36,7 +29,6 @@ _SUFFIX_CHARS = 60
 """So much of the end is enough by itself."""
 _NEEDLE_WORDS = 80
 _MESSAGE_CHARS = 4_000
-_ITEM_CHARS = 400_000
 _OCCURRENCES = 30
 """How many places that begin alike are compared."""
 _REACH_WORDS = 60
@@ -44,27 +36,6 @@ _REACH_WORDS = 60
 _SHORT_RESULT_WORDS = 40
 _TEXTS = 12
 _GATED_CHARS = 100
-
-_FAILURE_WORDS = frozenset(
-    "error errors err failed failure fail failing exception exceptions raised traceback errno crashed".split()
-)
-_PLAIN_TYPES = frozenset(("error", "exception", "returnedfailure"))
-_TYPE_ENDINGS = ("error", "exception", "timeout", "warning", "interrupt")
-_TOOL_TYPES = frozenset(
-    ("tool", "tool_result", "function", "function_call_output", "tool-result", "toolresult")
-)
-_CALL_ID_KEYS = ("tool_use_id", "tool_call_id", "call_id")
-
-
-@dataclass(frozen=True, slots=True)
-class Words:
-    """A text as its words, in lower case."""
-
-    words: tuple[str, ...]
-    breaks: frozenset[int]
-    """After which words a quote, an ellipsis or the end of a line or string stands."""
-    lines: frozenset[int] = frozenset()
-    """After which words a line ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,66 +70,6 @@ class Failed:
         return any(_is_found(kind, words, told, short) for kind, words, short in self.texts)
 
 
-@dataclass(slots=True)
-class Told:
-    """One message that a model was given, or one answer of an agent."""
-
-    words: list[str] = field(default_factory=list)
-    breaks: set[int] = field(default_factory=set)
-    starts: set[int] = field(default_factory=set)
-    """Where a string of its own begins."""
-    ends: set[int] = field(default_factory=set)
-    """After which words a string of its own is over."""
-    line_ends: set[int] = field(default_factory=set)
-    """After which words a line is over."""
-    is_result: bool = False
-    """It is what a tool gave back."""
-    is_answer: bool = False
-    """It is an agent's own output."""
-    call_ids: set[str] = field(default_factory=set)
-    failed_call_ids: set[str] = field(default_factory=set)
-    text: str = ""
-    """The words, each between two spaces."""
-    chars: int = 0
-
-    def add(self, text: str, *, is_key: bool = False) -> None:
-        """Append the words of one string."""
-        text = text[: max(0, _ITEM_CHARS - self.chars)]
-        self.chars += len(text)
-        found = _split(text)
-        if not found.words:
-            return
-        base = len(self.words)
-        self.words.extend(found.words)
-        if is_key:
-            return
-        self.breaks.update(base + at for at in found.breaks)
-        self.line_ends.update(base + at for at in found.lines)
-        self.starts.add(base)
-        self.ends.add(len(self.words) - 1)
-        self.line_ends |= {base - 1, len(self.words) - 1}
-        self.breaks.add(len(self.words) - 1)
-
-    def speaks_of_failure(self) -> bool:
-        """Tell whether a word of failure is anywhere in it."""
-        return any(_is_failure_word(word) for word in self.words)
-
-    def names(self, error_type: str) -> bool:
-        """Tell whether a type stands in it as what went wrong: ``Error: OSError``, ``raised OSError``."""
-        if error_type in _PLAIN_TYPES or not error_type.endswith(_TYPE_ENDINGS):
-            return False
-        for at, word in enumerate(self.words):
-            if word == error_type and any(
-                _is_failure_word(before) for before in self.words[max(0, at - 3) : at]
-            ):
-                return True
-        return False
-
-    def ends_with_failure_word(self) -> bool:
-        """Tell whether one of its strings is over where an error's text would begin: ``Error: ``."""
-        return any(_is_failure_word(self.words[at]) for at in self.ends)
-
-
 def build_failed(error: Any, error_type: str | None, call_id: str | None = None) -> Failed:
     """
     Collect the texts that would tell of a failure.
@@ -174,16 +85,16 @@ def build_failed(error: Any, error_type: str | None, call_id: str | None = None)
     is_empty = True
     for depth, (kind, message) in enumerate(_messages(error, error_type)):
         lines = [line for line in message.splitlines() if line.strip()]
-        whole = _split(message)
+        whole = split_words(message)
         if depth == 0:
-            own_type, is_empty = kind, not _has_words(whole)
-        if _has_words(whole):
+            own_type, is_empty = kind, not has_words(whole)
+        if has_words(whole):
             texts.append((kind, whole, depth == 0))
             for part in (message[:_GATED_CHARS], message[-_GATED_CHARS:]):
-                gates |= _find_gates(part)
+                gates |= find_gates(part)
         if len(lines) > 1:
             texts += [
-                (kind, words, False) for words in map(_split, (lines[0], lines[-1])) if _has_words(words)
+                (kind, words, False) for words in map(split_words, (lines[0], lines[-1])) if has_words(words)
             ]
         if len(texts) >= _TEXTS:
             break
@@ -213,98 +124,13 @@ def _messages(error: Any, error_type: str | None) -> Iterator[tuple[str, str]]:
             ]
 
 
-def is_instruction(item: Any) -> bool:
-    """Tell a system or developer message, which a program gives to its model whatever happens."""
-    return isinstance(item, dict) and item.get("role") in ("system", "developer")
-
-
-def read_told(item: Any, *, is_answer: bool = False) -> Told:
-    """Read one message or answer."""
-    told = Told(is_answer=is_answer)
-    waiting: list[tuple[Any, bool]] = [(item, False)]
-    while waiting and told.chars < _ITEM_CHARS:
-        value, is_key = waiting.pop()
-        if isinstance(value, str):
-            told.add(value, is_key=is_key)
-        elif isinstance(value, bool) or value is None:
-            continue
-        elif isinstance(value, int | float):
-            told.add(str(value))
-        elif isinstance(value, list):
-            waiting.extend((each, False) for each in reversed(value))
-        elif isinstance(value, dict):
-            _note_call(value, told)
-            for key, each in reversed(value.items()):
-                if each is None or isinstance(each, bool) or each in ("", [], {}):
-                    continue  # "error": null is no word of failure
-                waiting += [(each, False), (key, True)]
-    told.text = f" {' '.join(told.words)} "
-    return told
-
-
-def _note_call(message: dict[str, Any], told: Told) -> None:
-    named = {message.get(key) for key in _CALL_ID_KEYS}
-    ids = {each for each in named if isinstance(each, str) and each}
-    kinds = {each for each in (message.get("role"), message.get("type")) if isinstance(each, str)}
-    if ids or kinds & _TOOL_TYPES:
-        told.is_result = True
-    told.call_ids |= ids
-    if message.get("is_error") is True or message.get("isError") is True or message.get("status") == "error":
-        told.failed_call_ids |= ids
-
-
-def _split(text: str) -> Words:
-    """Take a text apart into words, escapes undone however deep they are."""
-    text = text.casefold()
-    if "\\" in text:
-        text = _ESCAPE.sub(_unescape, text)
-        if any("\ud800" <= char <= "\udfff" for char in text):
-            text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if "&" in text:
-        for entity, plain in _ENTITIES.items():
-            text = text.replace(entity, plain)
-    if "[redacted" in text:
-        text = _REDACTED.sub(_HOLE, text)
-    words: list[str] = []
-    breaks: set[int] = set()
-    lines: set[int] = set()
-    for token in _TOKEN.findall(text):
-        if token == _HOLE or token[0].isalnum() or token[0] == "_":
-            words.append(token)
-        elif words:
-            breaks.add(len(words) - 1)
-            if token == "\n":
-                lines.add(len(words) - 1)
-    return Words(tuple(words), frozenset(breaks), frozenset(lines))
-
-
-def _unescape(match: re.Match[str]) -> str:
-    code = match[1] or match[2]
-    if code:
-        return chr(int(code, 16)).casefold()
-    return "\n" if match[0][-1] in "nr" else " "
-
-
-def _has_words(words: Words) -> bool:
-    return any(word != _HOLE for word in words.words)
-
-
-def _find_gates(text: str) -> set[str]:
-    """Give pieces of a text as it is that no escaping takes apart; the empty one when there are none."""
-    return set(sorted({piece.lower() for piece in _GATE.findall(text)}, key=len)[-3:] or [""])
-
-
-def _is_failure_word(word: str) -> bool:
-    return word in _FAILURE_WORDS or word.endswith(("error", "exception"))
-
-
 def _is_found(kind: str, needle: Words, told: Told, short: bool) -> bool:
     words = needle.words[:_NEEDLE_WORDS]
-    first = next(at for at, word in enumerate(words) if word != _HOLE) if _has_words(needle) else 0
+    first = next(at for at, word in enumerate(words) if word != HOLE) if has_words(needle) else 0
     anchor = words[first : first + 3]
-    if _HOLE in anchor:
-        anchor = anchor[: anchor.index(_HOLE)]
-    while len(anchor) > 1 and (len(anchor[-1]) > _CUT_CHARS or _HOLE in told.text):
+    if HOLE in anchor:
+        anchor = anchor[: anchor.index(HOLE)]
+    while len(anchor) > 1 and (len(anchor[-1]) > _CUT_CHARS or HOLE in told.text):
         anchor = anchor[:-1]
     at, tried = 0, 0
     probe = f" {' '.join(anchor)} "
@@ -329,14 +155,14 @@ def _is_told_at(
         if words[i] == heard[j]:
             matched += len(words[i]) + 1
             i, j = i + 1, j + 1
-        elif words[i] == _HOLE:
+        elif words[i] == HOLE:
             i += 1
             if i < len(words):
                 reach = heard[j : j + _REACH_WORDS]
                 if words[i] not in reach:
                     break
                 j += reach.index(words[i])
-        elif heard[j] == _HOLE:
+        elif heard[j] == HOLE:
             j += 1
             rest = words[i : i + _REACH_WORDS]
             if j < len(heard) and heard[j] in rest:
@@ -345,7 +171,7 @@ def _is_told_at(
                 i = len(words)  # what was redacted reaches to the end
         else:
             break
-    if i == len(words) or all(word == _HOLE for word in words[i:]):
+    if i == len(words) or all(word == HOLE for word in words[i:]):
         return matched > _KNOWN_CHARS or (short and _is_backed(kind, matched, start, j, told))
     cut_word = heard[j] if j < len(heard) and j in told.breaks and not heard[j].isdigit() else ""
     if cut_word and words[i].startswith(cut_word):
@@ -359,7 +185,7 @@ def _is_backed(kind: str, chars: int, start: int, end: int, told: Told) -> bool:
     """Tell whether what stands around a short message makes it one."""
     near = 2 if chars <= 4 else 6
     before, after = told.words[max(0, start - near) : start], told.words[end : end + near]
-    if (kind and (kind in before or kind in after)) or any(map(_is_failure_word, before)):
+    if (kind and (kind in before or kind in after)) or any(map(is_failure_word, before)):
         return True
     is_whole = start in told.starts and end - 1 in told.ends
     is_line = start - 1 in told.line_ends and end - 1 in told.line_ends
@@ -374,7 +200,7 @@ def _has_end_of(words: tuple[str, ...], told: Told) -> bool:
     """Find the last words, which are what stays of a text that was cut in front."""
     tail = ""
     for word in reversed(words):
-        if word == _HOLE:
+        if word == HOLE:
             return False
         tail = f"{word} {tail}"
         if len(tail) > _SUFFIX_CHARS:
@@ -384,6 +210,6 @@ def _has_end_of(words: tuple[str, ...], told: Told) -> bool:
 
 def _has_glued(words: tuple[str, ...], told: Told) -> bool:
     """Find the whole text, however it is broken or joined: other line ends, or a language without spaces."""
-    text = "".join(word for word in words if word != _HOLE)
+    text = "".join(word for word in words if word != HOLE)
     least = _KNOWN_CHARS if text.isascii() else _KNOWN_CHARS // 2
-    return len(text) >= least and _HOLE not in words and text in told.text.replace(" ", "")
+    return len(text) >= least and HOLE not in words and text in told.text.replace(" ", "")

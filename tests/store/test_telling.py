@@ -13,7 +13,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from agenttrace.store.telling import build_failed, read_told
+from agenttrace.store.telling import build_failed
+from agenttrace.store.told import read_told
 
 LONG = (
     "could not read the configuration of the service 'billing': expected a table at [limits], found 3 "
