@@ -1,8 +1,9 @@
 """
 Exceptions that nobody awaits: what Python only prints, recorded where it happened.
 
-Covers ``sys.excepthook``, ``threading.excepthook``, ``sys.unraisablehook`` and what event loops
-hand to ``call_exception_handler``, such as "Task exception was never retrieved". Invariant: each
+Covers ``sys.excepthook``, ``threading.excepthook``, ``sys.unraisablehook``, what event loops hand
+to ``call_exception_handler``, such as "Task exception was never retrieved", and what ends a child
+of multiprocessing, which calls no hook. Invariant: each
 hook does what the one before it did, with the same arguments, whatever becomes of our record;
 once uninstalled, or while the interpreter is being torn down, it does that alone. Cost: nothing
 until an exception gets there.
@@ -15,6 +16,7 @@ import functools
 import gc
 import sys
 import threading
+import traceback
 import types
 from collections.abc import Callable
 from contextvars import Context
@@ -52,7 +54,7 @@ def _build_plain(record: Callable[..., None]) -> Callable[[Former, list[bool]], 
     return build
 
 
-def _on_fatal(kind: Any, exc: Any, traceback: Any = None) -> None:
+def _on_fatal(kind: Any, exc: Any, where: Any = None) -> None:
     with contained("integrations.excepthook"):
         if isinstance(exc, BaseException):
             note_fatal(exc, CURRENT.get())
@@ -72,6 +74,45 @@ def _on_unraisable(args: Any) -> None:
         if isinstance(exc, BaseException) and scope is not None:
             text = f"{args.err_msg or 'Exception ignored in'}: {_name_of(args.object)}"
             note_end_of(exc, scope, _at("sys.unraisablehook", text))
+
+
+def _child_hooks(util: types.ModuleType) -> list[Hook]:
+    """
+    Find where a child of multiprocessing passes amid the exception that ends it.
+
+    Up to Python 3.12 it runs its exit functions then, after which nothing can be recorded any
+    more; later ones only print it.
+    """
+    bootstrap = _bootstrap_code()
+    if bootstrap is None or "_exit_function" in bootstrap.co_names:
+        return [Hook(util, "_exit_function", _build_end_of_child)]
+    return [Hook(traceback, "print_exc", _build_end_of_child)]
+
+
+def _bootstrap_code() -> types.CodeType | None:
+    process = sys.modules["multiprocessing.process"]
+    code = getattr(process.BaseProcess._bootstrap, "__code__", None)
+    return code if type(code) is types.CodeType else None
+
+
+def _build_end_of_child(former: Former, alive: list[bool]) -> Former:
+    bootstrap, switch = _bootstrap_code(), SWITCH
+
+    @functools.wraps(former)
+    def end_of_child(*args: Any, **kwargs: Any) -> Any:
+        if alive and switch and sys._getframe(1).f_code is bootstrap:
+            _on_end_of_child()
+        return former(*args, **kwargs)
+
+    return end_of_child
+
+
+def _on_end_of_child() -> None:
+    with contained("integrations.multiprocessing"):
+        exc, scope = sys.exception(), CURRENT.get()
+        if exc is not None and scope is not None:
+            name = sys.modules["multiprocessing.process"].current_process().name
+            note_end_of(exc, scope, _at("multiprocessing", str(name)))
 
 
 def _at(hook: str, what: str) -> dict[str, Any]:
@@ -151,8 +192,12 @@ _hooks = [
     Hook(sys, "unraisablehook", _build_plain(_on_unraisable)),
     Hook(asyncio.BaseEventLoop, "call_exception_handler", _build_loop),
 ]
-_uvloop = Library(
-    "exceptions", {"uvloop": lambda module: [Hook(module.Loop, "call_exception_handler", _build_loop)]}
+_libraries = Library(
+    "exceptions",
+    {
+        "multiprocessing.util": _child_hooks,
+        "uvloop": lambda module: [Hook(module.Loop, "call_exception_handler", _build_loop)],
+    },
 )
 
 
@@ -160,11 +205,11 @@ def install() -> None:
     """Put our hooks in front of those that stand there."""
     for hook in _hooks:
         hook.apply()
-    _uvloop.install()
+    _libraries.install()
 
 
 def uninstall() -> None:
     """Put the former hooks back."""
-    _uvloop.uninstall()
+    _libraries.uninstall()
     for hook in _hooks:
         hook.undo()

@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import gc
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -19,7 +20,7 @@ import agenttrace
 from agenttrace import agent_scope, conversation_scope, record_exception, traced_tool
 from agenttrace.integrations import exceptions
 from agenttrace.testing import MemoryRecorder, memory_recorder
-from tests.reading import ROOT, query, run_python
+from tests.reading import ROOT, open_store, query, run_python
 
 
 class Lost(Exception):
@@ -436,6 +437,26 @@ def _unraisable(exc: BaseException) -> Any:
     return Args()
 
 
+CHILDREN = """
+import multiprocessing, sys
+from agenttrace import agent_scope
+
+def work(how):
+    if how == "dies":
+        raise ValueError("child died")
+    if how == "exits":
+        sys.exit(3)
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context(sys.argv[1])
+    with agent_scope("lead"):
+        for how in ("dies", "exits", "ends"):
+            child = context.Process(target=work, args=[how], name="the child")
+            child.start()
+            child.join()
+            print(how, child.exitcode)
+"""
+
 PROGRAMS = {
     "plain": "raise ValueError('the end')",
     "agent": "with agent_scope('lead'):\n    raise ValueError('the end')",
@@ -521,6 +542,32 @@ class TestProcess:
         run_python(code, tmp_path / "t.db")
         rows = query(tmp_path / "t.db", "SELECT agent_name, message, fate FROM failures")
         assert rows == [("lead", "child died", "swallowed")]
+
+    @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+    def test_of_a_child_of_multiprocessing(self, method: str, tmp_path: Path) -> None:
+        """A child of multiprocessing that dies calls no hook; it is told of, and prints what it printed."""
+        program = tmp_path / "program.py"
+        program.write_text(CHILDREN)
+        outcomes = []
+        for switch in ("0", "1"):
+            done = subprocess.run(
+                [sys.executable, str(program), method],
+                env={
+                    **os.environ,
+                    "AGENTTRACE": switch,
+                    "AGENTTRACE_DB": str(tmp_path / "t.db"),
+                    "PYTHONPATH": str(ROOT),
+                },
+                capture_output=True,
+                text=True,
+                timeout=60,
+            )
+            outcomes.append((done.returncode, done.stdout, done.stderr))
+        assert outcomes[0] == outcomes[1] and "child died" in outcomes[0][2]
+        open_store(tmp_path / "t.db")
+        rows = query(tmp_path / "t.db", "SELECT agent_name, message, fate, handled_at FROM failures")
+        assert [row[:3] for row in rows] == [("lead", "child died", "swallowed")]
+        assert rows[0][3] == "<multiprocessing>:0 the child"
 
 
 def _without_addresses(text: str) -> str:
