@@ -33,7 +33,7 @@ __all__ = ["FlushResult", "Writer"]
 
 _REST_S = 5.0
 _FORK_WAIT_S = 2.0
-_FORK_DRAIN_S = 0.1
+_FORK_DRAIN_S = 0.5
 _EXIT_WAIT_S = 0.5
 _START_AGAIN_S = 1.0
 
