@@ -51,7 +51,7 @@ _PAYLOADS = """\
 | kind | payload |
 |---|---|
 | `agent_start` | `input`, `metadata`; `resumed` when the agent was there before |
-| `agent_end` | `output`, `is_error` |
+| `agent_end` | `output`, `is_error`; `late`; `notes`: `more_count` (records logged beyond 50) |
 | `tool_call` | `arguments` |
 | `tool_result` | `output`, `is_error`; `arguments` when the call had none |
 | `error` | `error`: `type`, `module`, `message`, `frames` (innermost last), `cause`, `leaves` (of a group); `handled`, `handled_at`: `file`, `line`, `function`; `returned` |
@@ -64,7 +64,11 @@ _PAYLOADS = """\
 | `result_dropped` | `reason` |
 | `message` | `role`, `content` |
 | `snapshot` | `state` |
-| `note` | `level`, `text` |
+| `note` | `level`, `text`; `logger` where the program logged it |
+| `budget_warning`, `budget_exceeded`, `iteration_limit` | `spent_usd`, `turns`; `budget_usd`, `max_turns` |
+
+The end of an operation may hold `caught`: `more_count` (exceptions caught inside beyond 50 rows), `lookup_count`
+(expected look-ups) and `elsewhere_count` (caught in other people's files, having left no operation).
 
 `{"$agenttrace": "cut", …}` (or `redacted`, `unencodable`, `cycle`, `ref`) stands for what was not stored as it was. A
 `cut` carries `bytes` or `items`, the `head` of a text, and `sha256` when the whole is in `payload_blobs`.

@@ -34,7 +34,7 @@ __all__ = [
     "translated",
 ]
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """Number of the newest migration; it stands in ``PRAGMA user_version``."""
 
 APPLICATION_ID = 0x61677472

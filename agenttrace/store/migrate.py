@@ -10,6 +10,8 @@ reads what is done, does the next, writes its record and ``user_version``.
 from __future__ import annotations
 
 import contextlib
+import logging
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,7 +59,7 @@ def up(database: StoreDatabase) -> list[str]:
         StoreBusy: Another process writes, or held the lock for 30 s.
     """
     applied: list[str] = []
-    with hold_lock(database.target), translated(database.target.name):
+    with hold_lock(database.target), translated(database.target.name), _unlogged():
         found = int(database.connection.execute("PRAGMA user_version").fetchone()[0])
         if found > SCHEMA_VERSION:
             raise too_new(database.target, found)
@@ -83,7 +85,7 @@ def down(database: StoreDatabase, target: str | None = None) -> list[str]:
         StoreError: *target* is not an applied migration.
     """
     undone: list[str] = []
-    with hold_lock(database.target), translated(database.target.name):
+    with hold_lock(database.target), translated(database.target.name), _unlogged():
         applied = [one.name for one in _runner(database).status() if one.applied]
         if target is not None and target not in applied:
             raise StoreError(
@@ -100,6 +102,24 @@ def down(database: StoreDatabase, target: str | None = None) -> list[str]:
             if target is None or name == target:
                 break
     return undone
+
+
+@contextlib.contextmanager
+def _unlogged() -> Iterator[None]:
+    """Keep what peewee logs of this thread's statements out of the program's own log."""
+    ident = threading.get_ident()
+
+    def is_elsewhere(record: logging.LogRecord) -> bool:
+        return record.thread != ident
+
+    loggers = [logging.getLogger(name) for name in ("peewee", "peewee.migrations")]
+    for logger in loggers:
+        logger.addFilter(is_elsewhere)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(is_elsewhere)
 
 
 def _apply_next(database: StoreDatabase) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import sqlite3
 from pathlib import Path
@@ -16,7 +17,7 @@ from agenttrace.store.connection import SCHEMA_VERSION, StoreDatabase
 from agenttrace.store.database import open_database
 from tests.store.scenes import Scene
 
-NAMES = ["0001_tables", "0002_views", "0003_failures", "0004_reports", "0005_attempts"]
+NAMES = ["0001_tables", "0002_views", "0003_failures", "0004_reports", "0005_attempts", "0006_ties"]
 
 
 def schema_of(database: StoreDatabase) -> list[tuple[str, str, str]]:
@@ -171,3 +172,15 @@ class TestModels:
             assert row_type.__dataclass_params__.frozen  # type: ignore[attr-defined]
             assert "__slots__" in vars(row_type)
         assert rows.Page((), None).items == ()
+
+
+class TestQuiet:
+    """A program that logs everything does not find our migrations in its log."""
+
+    def test_is_not_logged(self, path: str, caplog: pytest.LogCaptureFixture) -> None:
+        """Neither statements nor names of migrations; and nothing is left at the loggers."""
+        caplog.set_level(logging.DEBUG)
+        before = [list(logging.getLogger(name).filters) for name in ("peewee", "peewee.migrations")]
+        open_database(path).close()
+        assert [record for record in caplog.records if record.name.startswith("peewee")] == []
+        assert before == [list(logging.getLogger(name).filters) for name in ("peewee", "peewee.migrations")]

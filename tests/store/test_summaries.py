@@ -231,3 +231,24 @@ class TestConversation:
         row = store.conversation("c1")
         assert row is not None
         assert (row.task, row.metadata, row.total_events, row.agents) == ("later", {"a": [1]}, 0, 0)
+
+
+class TestRootsThatEndTogether:
+    """The millisecond in which two root agents end does not hide that one failed."""
+
+    @pytest.mark.parametrize("order", [("ok", "error"), ("error", "ok")])
+    def test_failed(self, order: tuple[str, str], store: TraceStore) -> None:
+        """Whichever was first, the conversation has failed."""
+        for number, status in enumerate(order):
+            name = f"root-{number}"
+            for kind, given in (("agent_start", {}), ("agent_end", {"status": status})):
+                store.record(
+                    kind,
+                    conversation_id="c",
+                    agent_id=name,
+                    span_id=name,
+                    ts_ns=1_800_000_000_000_000_000,
+                    **given,
+                )
+        found = store.conversation("c")
+        assert found is not None and found.status == "failed"

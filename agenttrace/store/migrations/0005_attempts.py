@@ -69,7 +69,8 @@ SELECT
     r.cache_read_tokens AS cache_tokens,
     r.reasoning_tokens AS reasoning_tokens,
     CASE WHEN w.id IS NOT NULL
-        THEN coalesce(w.error_type || ': ', '') || coalesce({_text("w.payload", "$.error.message")}, '') END AS error,
+        THEN coalesce(w.error_type || ': ', '') || coalesce({_text("w.payload", "$.error.message")}, '')
+        END AS error,
     CASE WHEN u.id IS NULL THEN r.status ELSE 'error' END AS outcome,
     {_utc("c.ts_ms")} AS created_at,
     c.conversation_id AS conversation_id,
