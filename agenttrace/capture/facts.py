@@ -80,9 +80,7 @@ def _record_exception(exc: BaseException, handled: bool, handled_at: dict[str, A
     error_id = new_id()
     # A handled one is done with: only a later raise of the same object names it.
     remember(exc, error_id, operation.span_chain() if not handled else ())
-    emit_error(
-        agent, exc, error_id, operation, handled=handled, handled_at=handled_at if handled else None
-    )
+    emit_error(agent, exc, error_id, operation, handled=handled, handled_at=handled_at if handled else None)
 
 
 class suppressed(contextlib.suppress):

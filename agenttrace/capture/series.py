@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from agenttrace.capture.context import PIPE, Caught, Operation
 from agenttrace.capture.emit import emit, encode_value, object_of
 from agenttrace.capture.failures import emit_returned_failure, record_failure, status_of
-from agenttrace.capture.marks import mark_of, unmark
+from agenttrace.capture.marks import mark_of, remember, unmark
 from agenttrace.capture.waiting import UNWRITTEN, give_up
 
 __all__ = ["Attempt", "Outcome", "Series"]
@@ -108,8 +108,8 @@ class Series(Operation):
         self.tries = 0
         """Attempts in this series and those inside it."""
         self.is_attempting = False
-        self.is_joined = False
-        """The traced tool that is retried has been called in this attempt."""
+        self.joined_by: Series | None = None
+        """Amid which attempts the traced tool that is retried was called in this one: these, or some inside."""
         self.is_closed = False
         self.call: Operation | None = None
         """The one call that all attempts are."""
@@ -162,7 +162,7 @@ class Series(Operation):
     def begin(self, number: int | None = None, wait_ms: float | None = None) -> None:
         """Begin the next attempt, and tell of the one before that it was retried."""
         self.number = number if number is not None else self.number + 1
-        self.is_attempting, self.is_joined = True, False
+        self.is_attempting, self.joined_by = True, None
         outermost = self.outermost()
         if outermost is self:
             self.tries = max(self.tries + 1, self.number)
@@ -176,7 +176,9 @@ class Series(Operation):
             for waiting in [one for one in list(UNWRITTEN.values()) if one.mark[0] == failure.error_id]:
                 give_up(waiting, None)  # that a library caught it to try again need not be said
         if failure is not None:
-            if failure.span_id is None:
+            if failure.span_id is None and any(
+                known[2] == failure.error_id for known in self.failed_before.values()
+            ):
                 self.untold = (failure, wait_ms)
             else:
                 self._tell(failure, wait_ms)
@@ -208,8 +210,13 @@ class Series(Operation):
         self.failure = Failure(error_id, span_id)
         self.last_error_id = error_id
 
-    def reject(self) -> None:
-        """Note that who retries did not accept the attempt's result."""
+    def reject(self, raised: BaseException | None = None) -> None:
+        """
+        Note that who retries did not accept the attempt's result.
+
+        Args:
+            raised: What is raised for that, when no attempt follows; it is the same failure.
+        """
         if self.agent is None or self.epoch != PIPE.epoch:
             return
         call = self._call()
@@ -223,6 +230,8 @@ class Series(Operation):
         if holder is not None and outcome is not None:
             payload = outcome.payload.replace(b'{"is_error":false', b'{"is_error":true', 1)
             holder.outcome = Outcome("error", payload, error_id, "ReturnedFailure")
+        if raised is not None and mark_of(raised) is None:
+            remember(raised, error_id, attempt.span_chain())
 
     def _holder(self) -> Series | None:
         series: Operation | None = self
@@ -297,21 +306,21 @@ class Series(Operation):
 
         None where it is a call of its own.
         """
-        if not self.is_attempting or self.is_joined:
+        if not self.is_attempting or self.joined_by is not None:
             return None
         ground = self.ground()
         if ground is not None and ground.merges and ground.name == tracer.name and self.tracer is None:
             self.tracer = tracer  # a tool scope waits for this call
         if self.tracer is not tracer:
             return None
-        found = self
+        self.joined_by = found = self
         while True:
-            found.is_joined = True
             outer = found.parent
-            if not isinstance(outer, Series) or outer.tracer is not tracer:
+            if not isinstance(outer, Series) or outer.tracer is not tracer or not outer.is_attempting:
                 return found
-            if outer.is_joined or not outer.is_attempting:
+            if outer.joined_by not in (None, found):
                 return found
+            outer.joined_by = found
             found = outer
 
     def number_call(self, call: Operation) -> dict[str, Any]:

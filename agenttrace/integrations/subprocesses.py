@@ -17,11 +17,13 @@ from typing import Any
 
 from agenttrace.capture.context import CURRENT, SWITCH
 from agenttrace.capture.propagation import HERITAGE, SCOPE_VARIABLE, pack_scope, render_scope
-from agenttrace.errors import contained
+from agenttrace.errors import contained, count_loss
 from agenttrace.integrations.patching import Patch
 
 __all__ = ["build_patches", "environment_for_child", "read_own_environment"]
 
+_LIMIT_BYTES = 100_000
+"""Linux takes variables of up to 128 KiB."""
 _OFF = frozenset({"0", "false", "no", "off"})
 
 
@@ -65,8 +67,14 @@ def environment_for_child(env: Any) -> Any:
         if ids:
             ours[SCOPE_VARIABLE] = render_scope(ids)
         for value in ours.values():
-            if b"\0" in os.fsencode(value):  # or it cannot be encoded: the start would fail of it
+            encoded = os.fsencode(value)  # what cannot be encoded would keep the child from starting
+            if b"\0" in encoded:
                 return env
+            if len(encoded) > _LIMIT_BYTES:
+                # So would this; and without its redaction rules the child had better not record.
+                count_loss("integrations.settings_too_long")
+                ours = {"AGENTTRACE": "0"}
+                break
         return _merge(env, ours)
     return env
 

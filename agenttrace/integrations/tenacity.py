@@ -159,7 +159,7 @@ def _after_step(retried: _Retried, retry_state: Any, decided: Any, raised: BaseE
         is_final = what not in ("DoAttempt", "DoSleep")
         is_given_up = raised is not None and getattr(raised, "last_attempt", None) is outcome
         if outcome is not None and (what == "DoSleep" or is_given_up) and outcome.exception() is None:
-            retried.series.reject()
+            retried.series.reject(raised)
         if what == "DoAttempt" and retried.is_called:
             _begin(retried, retry_state)
         elif is_final and not retried.is_called:

@@ -387,5 +387,3 @@ class TestModelTurn:
             drop_result("c1", "too long")
         (event,) = published("result_dropped")
         assert event.call_id == "c1" and event.payload == {"reason": "too long"}
-
-

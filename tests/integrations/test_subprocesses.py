@@ -94,6 +94,14 @@ class TestEnvironmentForChild:
         with agent_scope("n" * 1_000_000):
             assert len(environment_for_child({})[SCOPE_VARIABLE]) < 1000
 
+    def test_endless_rules(self, tmp_path: Path) -> None:
+        """Redaction rules that no variable can hold leave the child untraced, rather than unredacted."""
+        agenttrace.configure(database=tmp_path / "t.db", redact=["x" * 110_000 + "+"])
+        with agent_scope("lead"):
+            made = environment_for_child({"A": "1"})
+            assert made == {"A": "1", "AGENTTRACE": "0"}
+        assert agenttrace.errors.LOSSES["integrations.settings_too_long"] == 1
+
     def test_own_environment(self) -> None:
         """``os.putenv`` reaches a child though ``os.environ`` knows nothing of it."""
         os.putenv("TEST_PUTENV", "put")

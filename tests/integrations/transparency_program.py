@@ -158,6 +158,10 @@ def try_pool(context: Any) -> Iterator[tuple[str, Any]]:
         yield "callbacks", told
         pool.close()
         pool.join()
+    with context.Manager() as manager:
+        shared, numbers = manager.dict(a=1), manager.list([1, 2])
+        shared["b"] = numbers[1]
+        yield "manager", [dict(shared), list(numbers), outcome(lambda: shared["c"])[:2]]
 
 
 def try_processes(context: Any) -> Iterator[tuple[str, Any]]:

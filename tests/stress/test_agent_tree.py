@@ -81,7 +81,7 @@ def check_record(tree: dict[str, Any], database: Path) -> None:
 @pytest.mark.stress
 @pytest.mark.slow
 class TestAgentTree:
-    """A random tree over tasks, threads, pools, processes and programs, with nothing but tracing switched on."""
+    """A random tree over tasks, threads, pools, processes and programs; only tracing is switched on."""
 
     @pytest.mark.parametrize("seed", SEEDS)
     def test_is_one_conversation(self, seed: int, tmp_path: Path) -> None:
