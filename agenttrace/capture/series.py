@@ -109,7 +109,7 @@ class Series(Operation):
         """Attempts in this series and those inside it."""
         self.is_attempting = False
         self.joined_by: Series | None = None
-        """Amid which attempts the traced tool that is retried was called in this one: these, or some inside."""
+        """Amid which attempts the retried tool was called in this one: these, or some inside."""
         self.is_closed = False
         self.call: Operation | None = None
         """The one call that all attempts are."""
