@@ -141,14 +141,16 @@ class Writer:
         finish: Callable[[int], Finish] | None = None,
         *,
         recover: bool = False,
+        is_patient: bool = True,
     ) -> bool:
         """
         Drain the ring in the calling thread, when no thread can be had or the end has come.
 
         Args:
-            deadline_s: Until when a lock of the database is waited for.
+            deadline_s: Until when the thread, and a lock of the database, are waited for.
             finish: Ends the ring's life together with its last batch; see ``Drain.step``.
             recover: Look for dead rings first.
+            is_patient: False does not wait for a lock.
 
         Returns:
             True when everything is stored.
@@ -171,6 +173,8 @@ class Writer:
                     return True
                 except StoreBusy:
                     pause_s = self._busy_pause.longer()
+                    if not is_patient:
+                        return False
                     if deadline_s is not None and time.monotonic() + pause_s > deadline_s:
                         return False
                     time.sleep(pause_s)
@@ -199,7 +203,7 @@ class Writer:
         self._calls.put(None)
         if sys.version_info >= (3, 13) and not self.turn.is_mine() and not self.ring.is_empty():
             # Here Python looks for threads after after_fork, and warns of one: leave it no reason to start.
-            self.drain_here(time.monotonic() + _FORK_DRAIN_S)
+            self.drain_here(time.monotonic() + _FORK_DRAIN_S, is_patient=False)
         if not self.turn.take(_FORK_WAIT_S):
             count_loss("write.fork_wait")
         elif sys.version_info >= (3, 12):
