@@ -13,7 +13,7 @@ from functools import cache
 from operator import itemgetter
 from typing import Any
 
-from peewee import EXCLUDED, Model, fn
+from peewee import EXCLUDED, Case, Model, fn
 
 from agenttrace import clock
 from agenttrace.events import COLUMNS, END_OF, EXTRA_COLUMNS
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 _LOAD_AGENTS = """
-SELECT r.conversation_id, r.agent_id, r.next_seq, r.turn_base, r.max_turn
+SELECT r.conversation_id, r.agent_id, r.next_seq, r.turn_base, r.max_turn, r.runs
 FROM json_each(?) k CROSS JOIN agent_rollups r
     ON r.conversation_id = json_extract(k.value, '$[0]') AND r.agent_id = json_extract(k.value, '$[1]')
 """
@@ -77,7 +77,18 @@ def _insert_events(breadth: int) -> MultiInsert:
 
 @cache
 def _insert_conversations() -> MultiInsert:
-    return MultiInsert(_one_row(Conversation, ("id", "created_ms", "process_id")).on_conflict_ignore())
+    # A child process may store its events before those of the code that started it.
+    query = _one_row(Conversation, ("id", "created_ms", "process_id"))
+    return MultiInsert(
+        query.on_conflict(
+            conflict_target=[Conversation.id],
+            update={
+                Conversation.created_ms: EXCLUDED.created_ms,
+                Conversation.process_id: EXCLUDED.process_id,
+            },
+            where=EXCLUDED.created_ms < Conversation.created_ms,
+        )
+    )
 
 
 @cache
@@ -89,6 +100,12 @@ def _name_conversations() -> MultiInsert:
             update={
                 Conversation.task: fn.coalesce(EXCLUDED.task, Conversation.task),
                 Conversation.metadata: fn.coalesce(EXCLUDED.metadata, Conversation.metadata),
+                Conversation.created_ms: fn.min(EXCLUDED.created_ms, Conversation.created_ms),
+                Conversation.process_id: Case(
+                    None,
+                    [(EXCLUDED.created_ms < Conversation.created_ms, EXCLUDED.process_id)],
+                    Conversation.process_id,
+                ),
             },
         )
     )
@@ -140,8 +157,8 @@ def _upsert_rollups() -> MultiInsert:
 
 def load_agents(
     connection: sqlite3.Connection, keys: Iterable[AgentKey]
-) -> dict[AgentKey, tuple[int, int, int]]:
-    """Read ``next_seq, turn_base, max_turn`` of the agents that exist, in one statement."""
+) -> dict[AgentKey, tuple[int, int, int, int]]:
+    """Read ``next_seq, turn_base, max_turn, runs`` of the agents that exist, in one statement."""
     wanted = json.dumps([list(key) for key in keys])
     return {(row[0], row[1]): row[2:] for row in connection.execute(_LOAD_AGENTS, (wanted,))}
 
@@ -164,7 +181,7 @@ def put_conversations(connection: sqlite3.Connection, plan: Plan) -> None:
     new = [
         (key, *value)
         for key, value in plan.conversations.items()
-        if key not in plan.named and key not in plan.known_conversations
+        if key not in plan.named and (key not in plan.known_conversations or key in plan.begun)
     ]
     _insert_conversations().run(connection, new)
     named = [(key, *value, *plan.conversations[key]) for key, value in plan.named.items()]

@@ -42,6 +42,7 @@ class Plan:
     """The rows that one batch will insert."""
 
     __slots__ = (
+        "begun",
         "breadth",
         "closed",
         "conversations",
@@ -66,6 +67,8 @@ class Plan:
         """For each conversation, its first time in ms and its process."""
         self.known_conversations: set[str] = set()
         """Those that exist: they have an agent."""
+        self.begun: set[str] = set()
+        """Those in which the first run of an agent begins: they may begin earlier than was known."""
         self.named: dict[str, tuple[str | None, str | None]] = {}
         """For each conversation that was described: task and metadata."""
         self.opened: dict[tuple[str, str, str], tuple[int, str, int, str | None]] = {}
@@ -73,6 +76,13 @@ class Plan:
         self.closed: list[tuple[str, str, str]] = []
         """Operations that the batch ends and did not start."""
         self.failed: dict[str, int] = {}
+
+    def put_conversation(self, conversation_id: str, ts_ms: int, record: Record) -> None:
+        """Note that a conversation has something of this time; the earliest counts."""
+        known = self.conversations.get(conversation_id)
+        if known is None or ts_ms < known[0]:
+            process_id = record.event_id.partition("-")[0] if record.event_id else None
+            self.conversations[conversation_id] = (ts_ms, process_id)
 
     def count_failure(self, kind: Any, exc: BaseException) -> None:
         """Count one record that cannot be stored."""
@@ -95,7 +105,7 @@ def agents_of(records: Sequence[Record]) -> set[AgentKey]:
 
 def build_plan(
     records: Sequence[Record],
-    known: Mapping[AgentKey, tuple[int, int, int]],
+    known: Mapping[AgentKey, tuple[int, int, int, int]],
     bad: Collection[int] = (),
 ) -> Plan:
     """
@@ -103,7 +113,7 @@ def build_plan(
 
     Args:
         records: In the order in which they are to be stored.
-        known: For agents that have a rollup row: ``next_seq, turn_base, max_turn``.
+        known: For agents that have a rollup row: ``next_seq, turn_base, max_turn, runs``.
         bad: Indexes of records to leave out, because the database refused them.
     """
     plan = Plan()
@@ -124,7 +134,7 @@ def build_plan(
 
 
 def _add_event(
-    plan: Plan, known: Mapping[AgentKey, tuple[int, int, int]], index: int, record: Record
+    plan: Plan, known: Mapping[AgentKey, tuple[int, int, int, int]], index: int, record: Record
 ) -> None:
     (
         kind,
@@ -158,11 +168,15 @@ def _add_event(
     seq = extra.get("seq")
     if seq is None:
         seq = tally.next_seq
-        if kind == "agent_start" and seq > 0 and payload[:1] == "{" and '"resumed":true' not in payload:
+        if kind == "agent_start" and tally.has_run and payload[:1] == "{" and '"resumed":true' not in payload:
             payload = '{"resumed":true' + ("}" if payload == "{}" else "," + payload[1:])
     elif type(seq) is not int or seq < 0:
         raise ValueError("seq")
     if kind == "agent_start":
+        if not tally.has_run:
+            # A child process may have been quicker to store what it did for this agent.
+            plan.begun.add(conversation_id)
+            plan.put_conversation(conversation_id, ts_ms, record)
         tally.start_run(seq, ts_ms)
     elif kind == "error":
         json.loads(payload)  # rubbish here would break every question about failures
@@ -250,21 +264,15 @@ def _add_event(
 
 
 def _add_agent(
-    plan: Plan, known: Mapping[AgentKey, tuple[int, int, int]], key: AgentKey, ts_ms: int, record: Record
+    plan: Plan, known: Mapping[AgentKey, tuple[int, int, int, int]], key: AgentKey, ts_ms: int, record: Record
 ) -> Tally:
     for part in key:
         if not part.encode():  # UnicodeEncodeError for what SQLite could not hold
             raise ValueError("empty id")
     tally = plan.tallies[key] = Tally(*key, *known.get(key, ()))
     tally.first_ts_ms = ts_ms
-    _add_conversation(plan, key[0], ts_ms, record)
+    plan.put_conversation(key[0], ts_ms, record)
     return tally
-
-
-def _add_conversation(plan: Plan, conversation_id: str, ts_ms: int, record: Record) -> None:
-    if conversation_id not in plan.conversations:
-        process_id = record.event_id.partition("-")[0] if record.event_id else None
-        plan.conversations[conversation_id] = (ts_ms, process_id)
 
 
 def _name_conversation(plan: Plan, record: Record) -> None:
@@ -277,7 +285,7 @@ def _name_conversation(plan: Plan, record: Record) -> None:
         task = task.get("head", json.dumps(task, ensure_ascii=False))
     elif task is not None and not isinstance(task, str):
         task = json.dumps(task, ensure_ascii=False)
-    _add_conversation(plan, conversation_id, record.header[1] // 1_000_000, record)
+    plan.put_conversation(conversation_id, record.header[1] // 1_000_000, record)
     plan.named[conversation_id] = (
         task,
         None if metadata is None else json.dumps(metadata, ensure_ascii=False),

@@ -30,6 +30,7 @@ class Tally:
         "failed_calls",
         "first_start_seq",
         "first_ts_ms",
+        "has_run",
         "input_tokens",
         "last_end_seq",
         "last_end_ts_ms",
@@ -52,13 +53,20 @@ class Tally:
     )
 
     def __init__(
-        self, conversation_id: str, agent_id: str, next_seq: int = 0, turn_base: int = 0, max_turn: int = 0
+        self,
+        conversation_id: str,
+        agent_id: str,
+        next_seq: int = 0,
+        turn_base: int = 0,
+        max_turn: int = 0,
+        runs: int = 0,
     ) -> None:
         self.conversation_id = conversation_id
         self.agent_id = agent_id
         self.next_seq = next_seq
         self.turn_base = turn_base
         self.max_turn = max_turn
+        self.has_run = runs > 0
         self.agent_name: str | None = None
         self.parent_agent_id: str | None = None
         self.events = 0
@@ -88,6 +96,7 @@ class Tally:
     def start_run(self, seq: int, ts_ms: int) -> None:
         """Count an ``agent_start``; turns of this run go on from those of the runs before."""
         self.runs += 1
+        self.has_run = True
         self.turn_base = self.max_turn
         if self.first_start_seq is None:
             self.first_start_seq = seq

@@ -547,3 +547,30 @@ class TestSink:
         (event,) = store.events("c1")
         assert event.payload_json.encode() == body
         assert event.payload == {"text": "a\x00b 😀 \u2028"}
+
+
+class TestOutOfOrder:
+    """A child process may store its events before the ones of the code that started it."""
+
+    def test_agent_is_not_resumed(self, store: TraceStore) -> None:
+        """An agent whose start comes after a call of its own has one run, which began with the start."""
+        common = {"conversation_id": "c", "agent_id": "lead"}
+        store.record("tool_call", span_id="s", ts_ms=2_000, event_id="b-1", **common)
+        store.record("agent_start", span_id="r", ts_ms=1_000, event_id="a-1", **common)
+        start = store.events("c", kinds=["agent_start"])[0]
+        assert "resumed" not in start.payload
+        found = store.conversation("c")
+        assert found is not None and (found.ts_ms, found.process_id) == (1_000, "a")
+        store.record("agent_start", span_id="r2", ts_ms=3_000, event_id="a-2", **common)
+        assert store.events("c", kinds=["agent_start"])[1].payload["resumed"] is True
+        assert store.verify() == []
+
+    @pytest.mark.parametrize("is_described", [False, True])
+    def test_conversation_begins_with_its_earliest(self, is_described: bool, store: TraceStore) -> None:
+        """Also where the child has agents of its own only, and where it was described."""
+        store.record("agent_start", conversation_id="c", agent_id="child", ts_ms=2_000, event_id="b-1")
+        store.record("agent_start", conversation_id="c", agent_id="lead", ts_ms=1_000, event_id="a-1")
+        if is_described:
+            store.describe("c", task="audit")
+        found = store.conversation("c")
+        assert found is not None and (found.ts_ms, found.process_id) == (1_000, "a")
