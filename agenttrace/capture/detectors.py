@@ -26,7 +26,7 @@ INNOCENT = frozenset({int, float, bool, type(None), list, tuple, bytes, bytearra
 
 _CODES = ("returncode", "return_code", "exit_code", "exitCode")
 _NAMES = frozenset(
-    {"error", "isError", "is_error", "status_code", "status", "reason", "success", "ok", *_CODES}
+    {"error", "isError", "is_error", "status_code", "status", "reason", "success", "ok", "stderr", *_CODES}
 )
 _TELLING = frozenset({"error", "isError", "is_error", "status_code", *_CODES})
 """A dict without one of these is no failure, whatever else it says."""
@@ -242,7 +242,24 @@ def describe_returned(value: Any) -> str:
             found = _text_in(_texts_of(texts["error"]))
         if found is not None:
             return found[:_MESSAGE_LIMIT]
+    elif not issubclass(kind, _NO_RESULTS):
+        found = _describe_object(_members_of(value, kind), kind)
+        if found is not None:
+            return found
     return codec.encode(value, _MESSAGE_LIMIT)[:_MESSAGE_LIMIT].decode("utf-8", "replace")
+
+
+def _describe_object(members: dict[str, Any], kind: type[Any]) -> str | None:
+    """Name the code that an object failed with, and what it wrote to its standard error."""
+    for name in (*_CODES, "status_code", "status"):
+        code = _plain_int(members.get(name))
+        if code is not None and code != 0:
+            said = members.get("stderr")
+            if type(said) is bytes:
+                said = said[-_MESSAGE_LIMIT:].decode("utf-8", "replace")
+            text = said[-_MESSAGE_LIMIT:].strip() if type(said) is str else ""
+            return f"{kind.__name__}: {name} {code}" + (f": {text}" if text else "")
+    return None
 
 
 def _texts_of(value: dict[Any, Any]) -> dict[str, Any]:

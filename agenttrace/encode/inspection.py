@@ -29,7 +29,7 @@ _RECORD_MARKERS = (
 )
 _RECORD_EXTRA = ("__pydantic_extra__",)
 """Slots that hold fields in spite of their name."""
-_RECORD_NAMES = ("types.SimpleNamespace", "argparse.Namespace")
+_RECORD_NAMES = ("types.SimpleNamespace", "argparse.Namespace", "subprocess.CompletedProcess")
 _MAX_NAME_CHARACTERS = 200
 _MAX_PLANS = 2048
 

@@ -549,3 +549,26 @@ class TestRows:
         (error,), (result,) = published("error"), published("tool_result")
         assert result.status == "error" and result.payload["output"] == '{"error": "no such index"}'
         assert "no such index" in error.payload["error"]["message"]
+
+
+class TestDescription:
+    """What a returned failure is known by in a list."""
+
+    @pytest.mark.parametrize(
+        ("value", "text"),
+        [
+            (
+                subprocess.CompletedProcess(["ls"], 2, "", "no such file\n"),
+                "CompletedProcess: returncode 2: no such file",
+            ),
+            (
+                subprocess.CompletedProcess(["ls"], -9, b"", b"\xffkilled"),
+                "CompletedProcess: returncode -9: \ufffdkilled",
+            ),
+            (subprocess.CompletedProcess(["ls"], 3), "CompletedProcess: returncode 3"),
+            ({"error": "no credit left"}, "no credit left"),
+        ],
+    )
+    def test_says_what_failed(self, value: object, text: str) -> None:
+        """The code, and what was written to standard error; a dict's own words."""
+        assert describe_returned(value) == text

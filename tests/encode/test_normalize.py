@@ -11,6 +11,7 @@ import fractions
 import ipaddress
 import pathlib
 import re
+import subprocess
 import sys
 import threading
 import types
@@ -374,3 +375,17 @@ class TestRecordsOfOtherLibraries:
         assert big[-1][MARK] == "cut"
         assert big[-1]["items"] + len(big) - 1 == 2000
         assert normalize(numpy.zeros((1, 5000)))[-1]["items"] == 1
+
+
+class TestFinishedProcess:
+    """What ``subprocess.run`` gives is data."""
+
+    def test_is_a_record(self) -> None:
+        """Arguments, exit code and output stand in the payload."""
+        done = subprocess.CompletedProcess(["ls", "-l"], 2, stdout="", stderr="no such file")
+        assert normalize(done) == {
+            "args": ["ls", "-l"],
+            "returncode": 2,
+            "stdout": "",
+            "stderr": "no such file",
+        }
