@@ -4,7 +4,7 @@ Question: what does watching for swallowed exceptions cost, and what a program t
 Method: one process, tracing on with everything installed, into a database of its own, against
 tracing off, in turns. A million expected look-ups (``except KeyError``) inside one traced call;
 the same thousands of times with an exception that gets a row or is counted; and a program that
-computes and raises nothing, in 200 short turns, because a processor's own speed changes by
+computes and raises nothing, in 60 turns, because a processor's own speed changes by
 several percent from one moment to the next. Rows are read from the database; times are the
 processor's, of the thread that calls. Python 3.12 or later; before, only the last can be measured.
 
@@ -31,7 +31,7 @@ __all__ = ["measure"]
 
 _LOOKUPS = 1_000_000
 _LOSSES = 20_000
-_ROUNDS_OF_ONE_TURN = 2
+_ROUNDS_OF_ONE_TURN = 8
 
 
 def _look_up(count: int) -> int:
@@ -146,7 +146,7 @@ def measure(rounds: int = 5) -> list[Line]:
         agenttrace.disable()
         if is_watching:
             lines += _measure_caught(database, rounds)
-        lines.append(_measure_exception_free(40 * rounds + 1))
+        lines.append(_measure_exception_free(12 * rounds + 1))
         agenttrace.uninstall()
         agenttrace.shutdown()
     return lines
