@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-__all__ = ["sink_scope"]
+__all__ = ["port_scope", "serve_requests", "sink_scope"]
 
 
 class _Discard(BaseHTTPRequestHandler):
@@ -33,10 +33,10 @@ class _Discard(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def sink_scope() -> Iterator[str]:
-    """Keep a collector running; yields the address for traces."""
+def port_scope(module: str) -> Iterator[int]:
+    """Keep *module* running, whose ``__main__`` calls ``serve_requests``; yields its port."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.sink"],
+        [sys.executable, "-m", module],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -45,14 +45,22 @@ def sink_scope() -> Iterator[str]:
     assert process.stdin is not None
     assert process.stdout is not None
     try:
-        yield f"http://127.0.0.1:{int(process.stdout.readline())}/v1/traces"
+        yield int(process.stdout.readline())
     finally:
         process.stdin.close()
         process.wait(10)
 
 
-def _serve() -> None:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Discard)
+@contextmanager
+def sink_scope() -> Iterator[str]:
+    """Keep a collector running; yields the address for traces."""
+    with port_scope("benchmarks.sink") as port:
+        yield f"http://127.0.0.1:{port}/v1/traces"
+
+
+def serve_requests(handler: type[BaseHTTPRequestHandler]) -> None:
+    """Serve on a port of the loopback address that is printed first, until standard input ends."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
     print(server.server_address[1], flush=True)
@@ -60,4 +68,4 @@ def _serve() -> None:
 
 
 if __name__ == "__main__":
-    _serve()
+    serve_requests(_Discard)

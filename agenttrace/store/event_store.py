@@ -22,6 +22,7 @@ from agenttrace.store.aliases import StoreAliases
 from agenttrace.store.batch import EventSink
 from agenttrace.store.connection import StoreDatabase
 from agenttrace.store.database import open_database
+from agenttrace.store.patience import patiently
 from agenttrace.store.plan import Record
 from agenttrace.store.reader import StoreReader
 from agenttrace.store.rows import Event
@@ -223,7 +224,7 @@ class TraceStore(StoreReader, StoreUpkeep, StoreAliases):
         return f"{self._process_id}-{next(self._ids):x}"
 
     def _write(self, records: list[Record]) -> int:
-        written = self._patiently(lambda: self._sink.write(records))
+        written = patiently(lambda: self._sink.write(records))
         if written.failed:
             reasons = ", ".join(f"{number} × {reason}" for reason, number in written.failed.items())
             raise StoreError(
@@ -238,7 +239,7 @@ class TraceStore(StoreReader, StoreUpkeep, StoreAliases):
             with self._sink.database.writing() as database:
                 return work(database)
 
-        return self._patiently(attempt)
+        return patiently(attempt)
 
     def _writer(self) -> StoreDatabase:
         return self._sink.database

@@ -9,22 +9,17 @@ of its own. A dry run changes nothing.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from typing import NamedTuple, TypeVar
+from collections.abc import Iterator
+from typing import NamedTuple
 
-from agenttrace.errors import StoreBusy
 from agenttrace.store.collect import collect_blobs, give_back_pages, used_bytes
 from agenttrace.store.connection import StoreDatabase
+from agenttrace.store.patience import patiently
 
 __all__ = ["Pruned", "prune"]
 
-Result = TypeVar("Result")
-
 _EVENTS_PER_STEP = 2_000
 _MEASURE_EVERY_EVENTS = 20_000
-_WAIT_S = 10.0
-_POLL_S = 0.02
 
 _CANDIDATES = """
 SELECT c.id AS id, coalesce(c.last_ts_ms, c.ts_ms) AS last_ms, c.total_events AS events
@@ -94,15 +89,15 @@ def prune(
                 break
             if since_measured >= _MEASURE_EVERY_EVENTS:
                 since_measured = 0
-                _patiently(lambda: collect_blobs(database, now_ms))
+                patiently(lambda: collect_blobs(database, now_ms))
             if used_bytes(database) <= max_size_bytes:
                 break
         gone = _delete(database, candidate.conversation_id)
         conversations += gone is not None
         events += gone or 0
         since_measured += gone or 0
-    blobs = _patiently(lambda: collect_blobs(database, now_ms))
-    _patiently(lambda: give_back_pages(database))
+    blobs = patiently(lambda: collect_blobs(database, now_ms))
+    patiently(lambda: give_back_pages(database))
     after = used_bytes(database)
     return Pruned(conversations, events, blobs, max(0, size_bytes - after), after)
 
@@ -148,7 +143,7 @@ def _delete(database: StoreDatabase, conversation_id: str) -> int | None:
 
 def _steps(database: StoreDatabase, conversation_id: str) -> Iterator[int | None]:
     while True:
-        found = _patiently(lambda: _delete_some(database, conversation_id))
+        found = patiently(lambda: _delete_some(database, conversation_id))
         yield found
         if found is None or found < _EVENTS_PER_STEP:
             return
@@ -170,15 +165,3 @@ def _delete_some(database: StoreDatabase, conversation_id: str) -> int | None:
             # Last, with the numbers that its agents have reached: a continued one must not count anew.
             database.execute("DELETE FROM conversations WHERE id = ?", (conversation_id,))
         return int(deleted)
-
-
-def _patiently(work: Callable[[], Result]) -> Result:
-    """Try again while another process writes, 10 s at most."""
-    deadline_s = time.monotonic() + _WAIT_S
-    while True:
-        try:
-            return work()
-        except StoreBusy:
-            if time.monotonic() > deadline_s:
-                raise
-            time.sleep(_POLL_S)

@@ -6,23 +6,15 @@ Invariant: a running conversation keeps all of its events.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from typing import TypeVar
-
 from agenttrace import clock
-from agenttrace.errors import ConfigError, StoreBusy
+from agenttrace.errors import ConfigError
 from agenttrace.store import retention
 from agenttrace.store.connection import StoreDatabase
+from agenttrace.store.patience import patiently
 from agenttrace.store.prune import Pruned, prune
 from agenttrace.store.settings import DEFAULT_RETENTION_DAYS, RETENTION_DAYS, StoreSettings
 
 __all__ = ["StoreUpkeep"]
-
-Result = TypeVar("Result")
-
-_WAIT_S = 10.0
-_POLL_S = 0.02
 
 
 class StoreUpkeep:
@@ -40,7 +32,7 @@ class StoreUpkeep:
 
     def delete(self, conversation_id: str) -> bool:
         """Delete a conversation with all its events; False when there is none."""
-        return self._patiently(lambda: retention.delete_conversation(self._writer(), conversation_id))
+        return patiently(lambda: retention.delete_conversation(self._writer(), conversation_id))
 
     def cleanup(self, retention_days: float | None = None) -> int:
         """
@@ -61,7 +53,7 @@ class StoreUpkeep:
             else retention_days
         )
         days = retention.parse_retention_days(value)
-        return self._patiently(lambda: retention.delete_before(self._writer(), clock.now_ms(), days))
+        return patiently(lambda: retention.delete_before(self._writer(), clock.now_ms(), days))
 
     def prune(
         self,
@@ -101,14 +93,3 @@ class StoreUpkeep:
             keep_failed=keep_failed,
             dry_run=dry_run,
         )
-
-    def _patiently(self, work: Callable[[], Result]) -> Result:
-        """Try again while another process holds the lock, 10 s at most."""
-        deadline_s = time.monotonic() + _WAIT_S
-        while True:
-            try:
-                return work()
-            except StoreBusy:
-                if time.monotonic() > deadline_s:
-                    raise
-                time.sleep(_POLL_S)

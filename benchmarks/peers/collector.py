@@ -11,15 +11,14 @@ from __future__ import annotations
 import gzip
 import json
 import re
-import subprocess
-import sys
 import threading
 import urllib.request
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from http.server import BaseHTTPRequestHandler
+
+from benchmarks.sink import port_scope, serve_requests
 
 __all__ = ["Collector", "collector_scope", "count_spans"]
 
@@ -153,29 +152,9 @@ class Collector:
 @contextmanager
 def collector_scope() -> Iterator[Collector]:
     """Keep a collector running."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.peers.collector"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).parent.parent.parent,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        yield Collector(int(process.stdout.readline()))
-    finally:
-        process.stdin.close()
-        process.wait(10)
-
-
-def _serve() -> None:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Counting)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    print(server.server_address[1], flush=True)
-    sys.stdin.read()
+    with port_scope("benchmarks.peers.collector") as port:
+        yield Collector(port)
 
 
 if __name__ == "__main__":
-    _serve()
+    serve_requests(_Counting)
