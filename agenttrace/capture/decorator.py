@@ -22,19 +22,27 @@ from agenttrace.capture.calls import ToolTracer
 from agenttrace.capture.context import CURRENT, PIPE, SWITCH
 from agenttrace.capture.fastpath import wrap_plain_tool
 from agenttrace.capture.shapes import Tracer, Wrapper, build_wrapper
+from agenttrace.capture.tool_objects import (
+    Reading,
+    ReadPlan,
+    describe_tool_object,
+    is_tool_object,
+    trace_tool_object,
+)
 from agenttrace.errors import contained
 
-__all__ = ["METHOD_TRACERS", "TracedFunction", "traced_agent", "traced_tool"]
+__all__ = ["METHOD_TRACERS", "TracedFunction", "traced_agent", "traced_tool", "tracer_of"]
 
 F = TypeVar("F")
 
 METHOD_TRACERS: WeakKeyDictionary[Any, Tracer] = WeakKeyDictionary()
 """The functions that stand in classes for decorated methods, to what traces them."""
 
-_HINT = (
-    "{name} takes a callable, and {what} is none. Put the decorator directly above `def`, "
-    "below decorators that turn the function into something else."
-)
+_HINT = """{name} takes a callable, and {what} is none. \
+Put it directly above `def`, below decorators that turn the function into something else:
+    @other_decorator
+    @{name}
+    def function(...): ..."""
 
 
 class TracedFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
@@ -127,12 +135,27 @@ def _decorate(
     if isinstance(target, (classmethod, staticmethod)):
         return type(target)(_decorate(target.__func__, decorator_name, make_tracer, rebuild, enabled, plain))
     if not callable(target) or isinstance(target, type):
-        what = f"class {target.__name__}" if isinstance(target, type) else type(target).__name__
+        what = f"class {target.__name__}" if isinstance(target, type) else describe_tool_object(target)
         raise TypeError(_HINT.format(name=decorator_name, what=what))
     tracer = make_tracer(target)
     if plain is not None and not getattr(tracer, "is_plain", False):
         plain = None
     return TracedFunction(target, build_wrapper(target, tracer, plain), rebuild, enabled, tracer)
+
+
+def tracer_of(function: Any) -> Tracer | None:
+    """Give what traces *function*, also a method or a partial; None for one that is not traced."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    if isinstance(function, wrapt.BoundFunctionWrapper):
+        function = function._self_parent
+    if type(function) is TracedFunction:
+        tracer: Tracer = function._self_tracer
+        return tracer
+    try:
+        return METHOD_TRACERS.get(getattr(function, "__func__", function))
+    except TypeError:  # nothing refers to it weakly, and so it is no function
+        return None
 
 
 def _name_of(target: Any) -> str:
@@ -208,10 +231,35 @@ class _ToolOptions:
         }
 
     def __call__(self, function: Any) -> Any:
+        if is_tool_object(function):
+            return trace_tool_object(function, self._trace_inside)
         return _decorate(function, "traced_tool", self._make_tracer, self, SWITCH, wrap_plain_tool)
 
     def _make_tracer(self, target: Any) -> Tracer:
         return ToolTracer(target, self.name or _name_of(target), **self.options)
+
+    def _trace_inside(self, function: Any, name: str | None = None, reading: Reading | None = None) -> Any:
+        """Trace the function of a tool object, unless it is traced."""
+        if tracer_of(function) is not None:
+            return function
+
+        def make_tracer(target: Any) -> Tracer:
+            if reading is None:
+                return self._make_tracer(target)
+            tracer = ToolTracer(_having(reading.signature), self.name or name or "", **self.options)
+            if tracer.plan is not None:
+                tracer.plan = ReadPlan(tracer.plan, reading)
+            return tracer
+
+        return _decorate(function, "traced_tool", make_tracer, self, SWITCH, wrap_plain_tool)
+
+
+def _having(signature: inspect.Signature) -> Any:
+    def function() -> None:
+        """Stand for a function of that signature."""
+
+    function.__signature__ = signature  # type: ignore[attr-defined]
+    return function
 
 
 @overload
