@@ -106,8 +106,9 @@ def keep(inside: CaughtInside, exc: BaseException, place: Place) -> bool:
     if type(known) is Waiting and known.mark is mark:
         known.places = (*known.places, place)  # raised again inside a handler, and caught there
         if known.payload is not None:
+            before = known.absorbed
             _describe(known, exc)
-            retell()
+            retell(before | known.absorbed)
         return True
     if inside.row_count >= ROWS_LIMIT_COUNT and not _takes_the_place(inside, exc):
         _count_only(inside, exc)
@@ -126,7 +127,7 @@ def keep(inside: CaughtInside, exc: BaseException, place: Place) -> bool:
     BY_OBJECT[id(exc)] = waiting
     UNWRITTEN[waiting.number] = waiting  # last: from here on, another thread may write it
     if waiting.absorbed:
-        retell()
+        retell(waiting.absorbed)
     return True
 
 

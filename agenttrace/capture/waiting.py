@@ -158,15 +158,23 @@ def relatives_of(exc: BaseException) -> Iterable[BaseException]:
             yield from leaves_of(link)
 
 
-def retell() -> None:
-    """Find out which are told of by a later one: they need no row, unless that one goes on after all."""
+def retell(about: frozenset[str]) -> None:
+    """
+    Find out which are told of by a later one: they need no row, unless that one goes on after all.
+
+    Args:
+        about: The failures for which that may have changed. No other is touched: its own thread
+            may be amid deciding the same for it.
+    """
     told: set[str] = set()
     for one in sorted(UNWRITTEN.values(), key=_number_of, reverse=True):
-        is_told = one.mark[0] in told
-        if is_told != one.is_told:
-            one.is_told = is_told
-            one.owner.row_count += -1 if is_told else 1
-        if not is_told:
+        if one.mark[0] in about:
+            is_told = one.mark[0] in told
+            if is_told != one.is_told:
+                one.is_told = is_told
+                one.owner.row_count += -1 if is_told else 1
+                about |= one.absorbed
+        if not one.is_told:
             told |= one.absorbed
 
 
@@ -184,7 +192,7 @@ def give_up(waiting: Waiting, exc: BaseException | None) -> bool:
     if not waiting.is_told:
         waiting.owner.row_count -= 1
     if waiting.absorbed:
-        retell()
+        retell(waiting.absorbed)
     if waiting.is_new and exc is not None:
         unmark(exc)  # no row tells of it
     return True
