@@ -1,8 +1,10 @@
 """
-One turn of a model: the request, what streams in, the answer and its usage.
+One turn of a model: the request, its attempts, what streams in, the answer and its usage.
 
-Invariant: a ``model_call`` is published before the request and closed by exactly
-one ``model_turn``; what had streamed in before an abort is kept.
+Invariants: a ``model_call`` is published before the request and closed by exactly one
+``model_turn``; what had streamed in before an abort is kept. A turn that is opened right inside
+another one (an SDK's inside a framework's) is that same turn: it fills in what the outer lacks,
+and the outer ends once both have ended.
 """
 
 from __future__ import annotations
@@ -15,23 +17,25 @@ from agenttrace.capture import context
 from agenttrace.capture.agents import select_model
 from agenttrace.capture.calls import end_in_child
 from agenttrace.capture.context import CURRENT, PIPE, SWITCH, Operation
+from agenttrace.capture.deltas import Deltas
 from agenttrace.capture.emit import announce_agent, emit, encode_value, object_of
 from agenttrace.capture.failures import record_failure, status_of
 from agenttrace.capture.handles import ScopeHandle
 from agenttrace.capture.run_budget import note_turn
-from agenttrace.capture.usage import read_usage
+from agenttrace.capture.turn_attempts import TurnAttempts
+from agenttrace.capture.usage import add_usage, read_usage
 from agenttrace.errors import contain, contained
 
 __all__ = ["ModelTurn", "model_turn"]
 
-_DELTA_ROWS_LIMIT_COUNT = 200
-_DELTA_ROW_CHARS = 512
-_DELTA_ROW_NS = 250_000_000
-_KEPT_TEXT_CHARS = 262_144
-
 
 class ModelTurn(ScopeHandle):
-    """The handle that ``with model_turn(…) as turn`` gives."""
+    """
+    The handle that ``with model_turn(…) as turn`` gives.
+
+    Where no block fits: ``open()``, then ``leave()`` as the program goes on elsewhere while the answer
+    is still to come, then ``close()``, which may happen in any thread and more than once.
+    """
 
     def __init__(self, model: str, provider: str | None, input: Any, turn: int | None, params: Any) -> None:
         self._model = model
@@ -41,29 +45,91 @@ class ModelTurn(ScopeHandle):
         self._params = params
         self._operation: Operation | None = None
         self._previous: Operation | None = None
+        self._is_entered = False
+        self._to_end = [True]
+        """Empty once somebody ends the turn: taking it out is one step, in whichever thread."""
+        self._to_write = [True]
+        """The same of its ``model_turn``."""
         self._turn_column: dict[str, int] = {}
+        self._answered: str | None = None
         self._output: bytes | None = None
         self._ending: dict[str, bytes | None] = {}
         self._usage: dict[str, Any] = {}
-        self._first_chunk_ns: int | None = None
-        self._text: list[str] = []
-        self._text_chars = 0
-        self._waiting: list[str] = []
-        self._waiting_chars = 0
-        self._rows = 0
-        self._last_row_ns = 0
+        self._deltas: Deltas | None = None
+        self._streams: ModelTurn | None = None
+        """Which of the turns that are this one tells what streams in: the first that did."""
+        self._attempts: TurnAttempts | None = None
+        self._outer: ModelTurn | None = None
+        """The turn that this one is a part of."""
+        self._inner: ModelTurn | None = None
+        """The open turn that is a part of this one."""
+        self._part: ModelTurn | None = None
+        """The turn inside that has ended last: it says what this one does not say itself."""
+        self._part_usage: dict[str, Any] = {}
+        """Of all turns that were a part of this one."""
+        self._is_answered = False
+        """A turn inside has answered for this one; the next one is a turn of its own."""
+        self._has_others = False
+        """Turns with rows of their own ran inside, and account for themselves."""
+
+    # ------------------------------------------------------------- open, leave, close
 
     def __enter__(self) -> Self:
+        return self.open()
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close(exc)
+
+    def open(self) -> Self:
+        """Begin the turn where the program stands; nothing is recorded while tracing is off."""
         if CURRENT.get() is None:
             with contained("capture.decide"):
                 PIPE.decide()
         self._previous = CURRENT.get()
         if SWITCH:
             try:
-                self._open()
+                outer = _turn_around(self._previous)
+                if outer is None or not outer._join(self):
+                    self._open()
+                CURRENT.set(self._operation)
+                self._is_entered = True
             except Exception as exc:
                 contain("capture.model_call", exc)
         return self
+
+    def leave(self) -> None:
+        """Let the program stand outside again, while the turn goes on; more than once does nothing."""
+        operation = self._operation
+        if operation is not None and self._is_entered:
+            self._is_entered = False
+            context.leave_scope(operation, self._previous)
+
+    def close(self, exc: BaseException | None = None) -> None:
+        """
+        End the turn; a second time does nothing.
+
+        Args:
+            exc: What ended it: an error, a cancellation, or GeneratorExit where nobody wanted the rest.
+        """
+        if self._operation is None:
+            return
+        self.leave()
+        try:
+            self._to_end.pop()
+        except IndexError:
+            return
+        try:
+            if self._outer is not None:
+                self._outer._take(self, exc)
+            elif self._inner is None or exc is not None:
+                self._close(exc)  # else with the turn inside, which still goes on
+        except Exception as failure:
+            contain("capture.model_turn", failure)
 
     def _open(self) -> None:
         parent = context.enclosing_agent(announce_agent)
@@ -91,44 +157,139 @@ class ModelTurn(ScopeHandle):
             ts_ns=operation.started_ns,
         )
         operation.recorded = True
+        self._begin(operation)
+
+    def _begin(self, operation: Operation) -> None:
+        operation.__dict__["turn"] = self
         self._operation = operation
-        CURRENT.set(operation)
+        self._deltas = Deltas(operation, {**self._turn_column, "model": self._model})
+        self._attempts = TurnAttempts(operation)
+
+    # ------------------------------------------------------------- a turn inside a turn
+
+    def _join(self, inner: ModelTurn) -> bool:
+        """Take *inner*, which opens, for this same turn; False where it is one of its own."""
+        operation = self._operation
+        if operation is None or not self._to_end or operation.epoch != PIPE.epoch:
+            return False
+        if self._inner is not None or self._is_answered:
+            self._has_others = True
+            return False
+        part = Operation("model", inner._model, operation.conversation_id, operation.agent, operation)
+        part.span_id, part.stands_for = operation.span_id, operation
+        inner._outer, self._inner = self, inner
+        inner._begin(part)
+        root = self._root()
+        if root._attempts is not None:
+            root._attempts.begin(is_another=True)
+        return True
+
+    def _take(self, inner: ModelTurn, exc: BaseException | None) -> None:
+        """Take over what *inner* says, which has ended with *exc*."""
+        self._inner, self._part = None, inner
+        add_usage(self._part_usage, inner._told_usage())
+        if exc is None or status_of(exc) != "error":
+            self._is_answered = True
+        else:
+            self._root()._fail_part(exc)
+        if not self._to_end:  # it has ended before, but for this
+            if self._outer is not None:
+                self._outer._take(self, exc)
+            else:
+                self._close(exc)
+
+    def _fail_part(self, exc: BaseException) -> None:
+        """Keep that a turn inside failed; it is tried again if another one opens."""
+        if self._attempts is not None and self._is_told():
+            self._attempts.fail(exc, is_sure=False)
+
+    def _root(self) -> ModelTurn:
+        turn = self
+        while turn._outer is not None:
+            turn = turn._outer
+        return turn
+
+    def _told_usage(self) -> dict[str, Any]:
+        """Give the usage that is this turn's alone."""
+        own = {} if self._has_others else self._usage
+        return {**self._part_usage, **own}
+
+    def _told(self, name: str) -> Any:
+        """Give what this turn says, or else the one inside; None where nobody says it."""
+        turn: ModelTurn | None = self
+        while turn is not None:
+            value = getattr(turn, name)
+            if value is not None:
+                return value
+            turn = turn._part
+        return None
+
+    # ------------------------------------------------------------- what is known meanwhile
+
+    def fail_attempt(
+        self,
+        failure: Any,
+        *,
+        wait_ms: float | None = None,
+        limit_count: int | None = None,
+        by: str | None = None,
+    ) -> None:
+        """
+        Record that an attempt at this turn has failed, and that another one will be made.
+
+        ``begin_attempt()`` says when; without it, the next thing that the turn tells does.
+
+        Args:
+            failure: The exception, or a text that stands for it.
+            wait_ms: The pause before the next attempt; measured, unless given.
+            limit_count: How many attempts there are at most, the first included.
+            by: Who tries again: the SDK's name.
+        """
+        root = self._root()
+        if root._attempts is not None and root._is_told():
+            with contained("capture.fail_attempt"):
+                root._attempts.fail(failure, wait_ms, limit_count, by)
+
+    def begin_attempt(self) -> None:
+        """Record that the next attempt begins, if one has failed."""
+        root = self._root()
+        if root._is_told():
+            with contained("capture.begin_attempt"):
+                root._begin_attempt()
+
+    def _begin_attempt(self) -> None:
+        if self._attempts is not None:
+            self._attempts.begin()
+
+    def _is_told(self) -> bool:
+        """Tell whether the turn still goes on in this process."""
+        operation = self._operation
+        return operation is not None and bool(self._to_write) and operation.epoch == PIPE.epoch
+
+    def note_chunk(self) -> None:
+        """Note that the answer begins to stream in, whatever the piece holds."""
+        root = self._root()
+        if root._deltas is not None and root._is_told():
+            with contained("capture.model_delta"):
+                root._begin_attempt()
+                root._deltas.note_chunk()
 
     def delta(self, text: str) -> None:
         """Record a piece of a streamed answer; pieces are kept in rows of about 500 characters."""
-        operation = self._operation
-        if operation is None:
+        root = self._root()
+        if root._deltas is None or not root._is_told():
             return
         with contained("capture.model_delta"):
-            now_ns = clock.now_ns()
-            if self._first_chunk_ns is None:
-                self._first_chunk_ns = self._last_row_ns = now_ns
-            if self._text_chars < _KEPT_TEXT_CHARS:
-                self._text.append(text)
-                self._text_chars += len(text)
-            self._waiting.append(text)
-            self._waiting_chars += len(text)
-            if self._waiting_chars >= _DELTA_ROW_CHARS or now_ns - self._last_row_ns >= _DELTA_ROW_NS:
-                self._write_delta(operation, now_ns)
+            root._begin_attempt()
+            if root._streams is None:
+                root._streams = self
+            if root._streams is self:
+                root._deltas.add(text)
 
-    def _write_delta(self, operation: Operation, now_ns: int) -> None:
-        if self._rows >= _DELTA_ROWS_LIMIT_COUNT:
-            return  # the whole text still comes with the turn's end
-        agent = operation.agent
-        assert agent is not None, "a model turn has an agent"
-        emit(
-            "model_delta",
-            agent,
-            object_of(index=b"%d" % self._rows, text=encode_value("".join(self._waiting))),
-            span_id=operation.span_id,
-            parent_span_id=operation.parent_span_id,
-            extra={**self._turn_column, "model": self._model},
-            ts_ns=now_ns,
-        )
-        self._rows += 1
-        self._waiting.clear()
-        self._waiting_chars = 0
-        self._last_row_ns = now_ns
+    def set_answered(self, model: str | None) -> None:
+        """Keep which model answered; the one that was asked stands in ``model_call``."""
+        if model:
+            self._answered = str(model)
 
     def set_output(
         self, value: Any, *, finish_reason: str | None = None, response_id: str | None = None
@@ -157,22 +318,15 @@ class ModelTurn(ScopeHandle):
             if usage is not None:
                 self._ending["usage"] = encode_value(usage)
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        operation = self._operation
-        if operation is None:
-            return
-        context.leave_scope(operation, self._previous)
-        try:
-            self._close(operation, exc)
-        except Exception as failure:
-            contain("capture.model_turn", failure)
+    # ------------------------------------------------------------- the end
 
-    def _close(self, operation: Operation, exc: BaseException | None) -> None:
+    def _close(self, exc: BaseException | None) -> None:
+        operation, deltas, attempts = self._operation, self._deltas, self._attempts
+        assert operation is not None and deltas is not None and attempts is not None, "it was opened"
+        try:
+            self._to_write.pop()
+        except IndexError:
+            return
         if operation.epoch != PIPE.epoch:
             end_in_child(operation)
             return
@@ -180,22 +334,35 @@ class ModelTurn(ScopeHandle):
         assert agent is not None, "a model turn has an agent"
         if operation.caught is not None:
             operation.caught.settle()
+        attempts.end(exc)
         status, error_id, error_type = "ok", None, None
         if exc is not None:
-            status, error_type = status_of(exc), type(exc).__name__
+            status = status_of(exc)
+            error_type = None if status == "stopped_early" else type(exc).__name__
             if status == "error":
                 error_id = record_failure(operation, exc, agent)
-        output = self._output
+        output = self._told("_output")
+        if output is None or status != "ok":
+            deltas.write_rest()
         if output is None:
-            if self._waiting:
-                self._write_delta(operation, clock.now_ns())
-            output = encode_value("".join(self._text)) if self._text else b"null"
-        first_chunk_ms = None
-        if self._first_chunk_ns is not None:
-            first_chunk_ms = b"%.3f" % ((self._first_chunk_ns - operation.started_ns) / 1_000_000)
-        payload = object_of(output=output, first_chunk_ms=first_chunk_ms, **self._ending)
+            output = b"null" if deltas.text is None else encode_value(deltas.text)
+        first_chunk_ms = deltas.first_chunk_ms
+        payload = object_of(
+            output=output,
+            first_chunk_ms=None if first_chunk_ms is None else b"%.3f" % first_chunk_ms,
+            **self._told_ending(),
+            late=b"true" if agent.closed else None,
+        )
         if operation.caught is not None:
             payload = operation.caught.close(payload)
+        usage = self._told_usage()
+        columns = {
+            **self._turn_column,
+            "attempt": operation.attempt,
+            "model": self._told("_answered") or self._model,
+            "provider": self._told("_provider"),
+            **usage,
+        }
         now_ns = clock.now_ns()
         emit(
             "model_turn",
@@ -207,10 +374,28 @@ class ModelTurn(ScopeHandle):
             duration_ms=(now_ns - operation.started_ns) / 1_000_000,
             error_id=error_id,
             error_type=error_type,
-            extra={**self._turn_column, "model": self._model, "provider": self._provider, **self._usage},
+            extra=columns,
             ts_ns=now_ns,
         )
-        note_turn(operation, self._usage.get("cost_usd"))
+        note_turn(operation, usage.get("cost_usd"))
+
+    def _told_ending(self) -> dict[str, bytes | None]:
+        """Give finish reason, response id and usage, each from whoever says it first."""
+        told: dict[str, bytes | None] = {}
+        turn: ModelTurn | None = self
+        while turn is not None:
+            for name, value in turn._ending.items():
+                if told.get(name) is None:
+                    told[name] = value
+            turn = turn._part
+        return told
+
+
+def _turn_around(operation: Operation | None) -> ModelTurn | None:
+    """Give the turn that *operation* is, right inside which another would open; None for another place."""
+    operation = context.real_of(operation)
+    found = None if operation is None else operation.__dict__.get("turn")
+    return found if isinstance(found, ModelTurn) else None
 
 
 def model_turn(

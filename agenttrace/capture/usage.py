@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["COUNTS", "read_usage"]
+__all__ = ["COUNTS", "add_usage", "read_usage"]
 
 COUNTS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
 
@@ -38,6 +38,12 @@ def read_usage(usage: Any, counts: Mapping[str, Any]) -> dict[str, Any]:
         else:
             raise TypeError(f"set_usage() has no count {name!r}; there are {', '.join(COUNTS)} and cost_usd")
     return columns
+
+
+def add_usage(total: dict[str, Any], columns: Mapping[str, Any]) -> None:
+    """Add usage *columns* to *total*, which is changed."""
+    for name, value in columns.items():
+        total[name] = total[name] + value if name in total else value
 
 
 def _read_object(usage: Any) -> dict[str, Any]:
