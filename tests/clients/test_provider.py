@@ -74,7 +74,7 @@ def ask_responses(provider: Provider, *, stream: bool = False, **more: Any) -> A
         return client.responses.create(model="asked", input="hello")
     with client.responses.stream(model="asked", input="hello") as events:
         # The helper's own last response is there for ``completed`` alone; an incomplete one has its event.
-        return [event for event in events][-1].response
+        return list(events)[-1].response
 
 
 ASK = {"messages": ask_messages, "chat": ask_chat, "responses": ask_responses}
