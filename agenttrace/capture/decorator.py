@@ -31,12 +31,22 @@ from agenttrace.capture.tool_objects import (
 )
 from agenttrace.errors import contained
 
-__all__ = ["METHOD_TRACERS", "TracedFunction", "traced_agent", "traced_tool", "tracer_of"]
+__all__ = [
+    "METHOD_TRACERS",
+    "TracedFunction",
+    "traced_agent",
+    "traced_form_of",
+    "traced_tool",
+    "tracer_of",
+]
 
 F = TypeVar("F")
 
 METHOD_TRACERS: WeakKeyDictionary[Any, Tracer] = WeakKeyDictionary()
 """The functions that stand in classes for decorated methods, to what traces them."""
+
+_OPTIONS: WeakKeyDictionary[Any, _ToolOptions] = WeakKeyDictionary()
+"""Plain functions to how `traced_tool` was put on them."""
 
 _HINT = """{name} takes a callable, and {what} is none. \
 Put it directly above `def`, below decorators that turn the function into something else:
@@ -158,6 +168,16 @@ def tracer_of(function: Any) -> Tracer | None:
         return None
 
 
+def traced_form_of(function: Any) -> Any:
+    """
+    Give *function* traced as `traced_tool` was told to, if it was put on that very function; else None.
+
+    For the decorators that register a function and give it back: one above them sees the plain one.
+    """
+    options = _OPTIONS.get(function) if type(function) is types.FunctionType else None
+    return None if options is None else options(function)
+
+
 def _name_of(target: Any) -> str:
     inner = target
     while isinstance(inner, functools.partial):
@@ -233,7 +253,10 @@ class _ToolOptions:
     def __call__(self, function: Any) -> Any:
         if is_tool_object(function):
             return trace_tool_object(function, self._trace_inside)
-        return _decorate(function, "traced_tool", self._make_tracer, self, SWITCH, wrap_plain_tool)
+        made = _decorate(function, "traced_tool", self._make_tracer, self, SWITCH, wrap_plain_tool)
+        if type(function) is types.FunctionType:
+            _OPTIONS[function] = self
+        return made
 
     def _make_tracer(self, target: Any) -> Tracer:
         return ToolTracer(target, self.name or _name_of(target), **self.options)

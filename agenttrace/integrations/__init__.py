@@ -20,6 +20,7 @@ INTEGRATIONS = {
     "processes": "agenttrace.integrations.processes",
     "tenacity": "agenttrace.integrations.tenacity",
     "stamina": "agenttrace.integrations.stamina",
+    "mcp": "agenttrace.integrations.mcp",
 }
 """Name to the module that has ``install()`` and ``uninstall()``."""
 

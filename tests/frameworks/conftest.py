@@ -58,7 +58,7 @@ class Rows:
         return self(
             "SELECT a.agent_name, p.agent_name, a.status FROM agents a LEFT JOIN agents p"
             " ON p.conversation_id = a.conversation_id AND p.agent_id = a.parent_agent_id"
-            " ORDER BY a.started_ms, a.agent_id"
+            " ORDER BY a.ts_ms, a.agent_id"
         )
 
     def failures(self) -> list[tuple[str, str, str]]:
