@@ -23,10 +23,12 @@ from agenttrace.capture.failures import record_failure, status_of
 from agenttrace.capture.handles import ScopeHandle
 from agenttrace.capture.run_budget import note_turn
 from agenttrace.capture.turn_attempts import TurnAttempts
-from agenttrace.capture.usage import add_usage, read_usage
+from agenttrace.capture.turn_facts import TurnFacts
 from agenttrace.errors import contain, contained
 
 __all__ = ["ModelTurn", "model_turn"]
+
+_MODEL_LIMIT_CHARS = 500
 
 
 class ModelTurn(ScopeHandle):
@@ -39,7 +41,7 @@ class ModelTurn(ScopeHandle):
 
     def __init__(self, model: str, provider: str | None, input: Any, turn: int | None, params: Any) -> None:
         self._model = model
-        self._provider = provider
+        self._facts = TurnFacts(provider)
         self._input = input
         self._given_turn = turn
         self._params = params
@@ -51,10 +53,6 @@ class ModelTurn(ScopeHandle):
         self._to_write = [True]
         """The same of its ``model_turn``."""
         self._turn_column: dict[str, int] = {}
-        self._answered: str | None = None
-        self._output: bytes | None = None
-        self._ending: dict[str, bytes | None] = {}
-        self._usage: dict[str, Any] = {}
         self._deltas: Deltas | None = None
         self._streams: ModelTurn | None = None
         """Which of the turns that are this one tells what streams in: the first that did."""
@@ -63,14 +61,8 @@ class ModelTurn(ScopeHandle):
         """The turn that this one is a part of."""
         self._inner: ModelTurn | None = None
         """The open turn that is a part of this one."""
-        self._part: ModelTurn | None = None
-        """The turn inside that has ended last: it says what this one does not say itself."""
-        self._part_usage: dict[str, Any] = {}
-        """Of all turns that were a part of this one."""
         self._is_answered = False
         """A turn inside has answered for this one; the next one is a turn of its own."""
-        self._has_others = False
-        """Turns with rows of their own ran inside, and account for themselves."""
 
     # ------------------------------------------------------------- open, leave, close
 
@@ -139,7 +131,7 @@ class ModelTurn(ScopeHandle):
             parent.caught.settle()
         if parent.failed_calls:
             parent.failed_calls.clear()  # the model chose again: no longer a retry
-        select_model(parent, self._model, self._provider, None, announce=False)
+        select_model(parent, self._model, self._facts.provider, None, announce=False)
         agent.turns += 1
         given = self._given_turn
         self._turn_column = {"turn_in_run": agent.turns} if given is None else {"turn": given}
@@ -153,7 +145,7 @@ class ModelTurn(ScopeHandle):
             ),
             span_id=operation.span_id,
             parent_span_id=parent.span_id,
-            extra={**self._turn_column, "model": self._model, "provider": self._provider},
+            extra={**self._turn_column, "model": self._model, "provider": self._facts.provider},
             ts_ns=operation.started_ns,
         )
         operation.recorded = True
@@ -173,7 +165,7 @@ class ModelTurn(ScopeHandle):
         if operation is None or not self._to_end or operation.epoch != PIPE.epoch:
             return False
         if self._inner is not None or self._is_answered:
-            self._has_others = True
+            self._facts.has_others = True
             return False
         part = Operation("model", inner._model, operation.conversation_id, operation.agent, operation)
         part.span_id, part.stands_for = operation.span_id, operation
@@ -186,8 +178,8 @@ class ModelTurn(ScopeHandle):
 
     def _take(self, inner: ModelTurn, exc: BaseException | None) -> None:
         """Take over what *inner* says, which has ended with *exc*."""
-        self._inner, self._part = None, inner
-        add_usage(self._part_usage, inner._told_usage())
+        self._inner = None
+        self._facts.take(inner._facts)
         if exc is None or status_of(exc) != "error":
             self._is_answered = True
         else:
@@ -208,21 +200,6 @@ class ModelTurn(ScopeHandle):
         while turn._outer is not None:
             turn = turn._outer
         return turn
-
-    def _told_usage(self) -> dict[str, Any]:
-        """Give the usage that is this turn's alone."""
-        own = {} if self._has_others else self._usage
-        return {**self._part_usage, **own}
-
-    def _told(self, name: str) -> Any:
-        """Give what this turn says, or else the one inside; None where nobody says it."""
-        turn: ModelTurn | None = self
-        while turn is not None:
-            value = getattr(turn, name)
-            if value is not None:
-                return value
-            turn = turn._part
-        return None
 
     # ------------------------------------------------------------- what is known meanwhile
 
@@ -288,8 +265,8 @@ class ModelTurn(ScopeHandle):
 
     def set_answered(self, model: str | None) -> None:
         """Keep which model answered; the one that was asked stands in ``model_call``."""
-        if model:
-            self._answered = str(model)
+        if isinstance(model, str) and model:
+            self._facts.answered = model[:_MODEL_LIMIT_CHARS]
 
     def set_output(
         self, value: Any, *, finish_reason: str | None = None, response_id: str | None = None
@@ -298,9 +275,7 @@ class ModelTurn(ScopeHandle):
         if self._operation is None:
             return
         with contained("capture.set_output"):
-            self._output = encode_value(value)
-            self._ending["finish_reason"] = None if finish_reason is None else encode_value(finish_reason)
-            self._ending["response_id"] = None if response_id is None else encode_value(response_id)
+            self._facts.set_output(value, finish_reason, response_id)
 
     def set_usage(self, usage: Any = None, /, **counts: Any) -> None:
         """
@@ -314,9 +289,7 @@ class ModelTurn(ScopeHandle):
         if self._operation is None:
             return
         with contained("capture.set_usage"):
-            self._usage.update(read_usage(usage, counts))
-            if usage is not None:
-                self._ending["usage"] = encode_value(usage)
+            self._facts.set_usage(usage, counts)
 
     # ------------------------------------------------------------- the end
 
@@ -341,7 +314,7 @@ class ModelTurn(ScopeHandle):
             error_type = None if status == "stopped_early" else type(exc).__name__
             if status == "error":
                 error_id = record_failure(operation, exc, agent)
-        output = self._told("_output")
+        output = self._facts.told("output")
         if output is None or status != "ok":
             deltas.write_rest()
         if output is None:
@@ -350,17 +323,17 @@ class ModelTurn(ScopeHandle):
         payload = object_of(
             output=output,
             first_chunk_ms=None if first_chunk_ms is None else b"%.3f" % first_chunk_ms,
-            **self._told_ending(),
+            **self._facts.told_ending(),
             late=b"true" if agent.closed else None,
         )
         if operation.caught is not None:
             payload = operation.caught.close(payload)
-        usage = self._told_usage()
+        usage = self._facts.told_usage()
         columns = {
             **self._turn_column,
             "attempt": operation.attempt,
-            "model": self._told("_answered") or self._model,
-            "provider": self._told("_provider"),
+            "model": self._facts.told("answered") or self._model,
+            "provider": self._facts.told("provider"),
             **usage,
         }
         now_ns = clock.now_ns()
@@ -378,17 +351,6 @@ class ModelTurn(ScopeHandle):
             ts_ns=now_ns,
         )
         note_turn(operation, usage.get("cost_usd"))
-
-    def _told_ending(self) -> dict[str, bytes | None]:
-        """Give finish reason, response id and usage, each from whoever says it first."""
-        told: dict[str, bytes | None] = {}
-        turn: ModelTurn | None = self
-        while turn is not None:
-            for name, value in turn._ending.items():
-                if told.get(name) is None:
-                    told[name] = value
-            turn = turn._part
-        return told
 
 
 def _turn_around(operation: Operation | None) -> ModelTurn | None:
