@@ -58,7 +58,7 @@ _PAYLOADS = """\
 | `retry` | `wait_ms`, `limit_count`, `by` |
 | `handled` | `handled_at` |
 | `model_call` | `input`, `params` |
-| `model_turn` | `output`, `finish_reason`, `response_id`, `first_chunk_ms`, `usage` |
+| `model_turn` | `output`, `finish_reason`, `response_id`, `first_chunk_ms`, `usage`, `service_tier`; `priced_by`: the table that `cost_usd` was computed from (`genai-prices 0.2.3`), absent where the program gave it |
 | `model_delta` | `index`, `text` |
 | `model_switched` | `from_model`, `to_model`, `reason` |
 | `result_dropped` | `reason` |

@@ -13,12 +13,15 @@ from __future__ import annotations
 import math
 import os
 import threading
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
 from agenttrace.capture.context import Operation
 from agenttrace.capture.emit import emit, encode_value
+from agenttrace.encode import codec
 from agenttrace.errors import ConfigError, count_loss
+from agenttrace.prices import price_turn
 
 __all__ = ["RunBudget", "build_budget", "note_turn"]
 
@@ -124,22 +127,41 @@ def _exactly(amount: float | Decimal) -> Decimal:
     return amount if isinstance(amount, Decimal) else Decimal(repr(float(amount)))
 
 
-def note_turn(operation: Operation, cost_usd: Any) -> None:
+def _price(operation: Operation, columns: Mapping[str, Any], ending: Mapping[str, bytes | None]) -> Decimal:
+    """Price a turn here and now, as the writer will; only a budget cannot wait for that."""
+    usage, service_tier = (
+        None if value is None else codec.loads(value)
+        for value in (ending.get("usage"), ending.get("service_tier"))
+    )
+    price = price_turn(
+        columns.get("model"),
+        columns.get("provider"),
+        columns,
+        usage=usage,
+        service_tier=service_tier,
+        at_ns=operation.started_ns,
+    )
+    return Decimal(0) if price is None else _exactly(float(price.cost_usd))
+
+
+def note_turn(operation: Operation, columns: Mapping[str, Any], ending: Mapping[str, bytes | None]) -> None:
     """
     Count the model turn *operation*, which has just ended, for the budgets of its conversation.
 
     Args:
         operation: The turn.
-        cost_usd: What it cost; None where that is not known.
+        columns: Its model, provider and usage; where they have no ``cost_usd``, it is priced.
+        ending: The provider's own ``usage`` and ``service_tier`` as JSON, where they are known.
     """
     if operation.conversation_id not in _open:
         return
-    cost = Decimal(0)
-    if cost_usd is not None:
-        if _is_amount(cost_usd):
-            cost = _exactly(cost_usd)
-        else:
-            count_loss("capture.cost_unusable")
+    cost, cost_usd = Decimal(0), columns.get("cost_usd")
+    if cost_usd is None:
+        cost = _price(operation, columns, ending)
+    elif _is_amount(cost_usd):
+        cost = _exactly(cost_usd)
+    else:
+        count_loss("capture.cost_unusable")
     with _lock:
         crossed = [news for budget in _open.get(operation.conversation_id, ()) for news in budget.add(cost)]
     agent = operation.agent

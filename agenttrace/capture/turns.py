@@ -319,11 +319,11 @@ class ModelTurn(ScopeHandle):
             deltas.write_rest()
         if output is None:
             output = b"null" if deltas.text is None else encode_value(deltas.text)
-        first_chunk_ms = deltas.first_chunk_ms
+        first_chunk_ms, ending = deltas.first_chunk_ms, self._facts.told_ending()
         payload = object_of(
             output=output,
             first_chunk_ms=None if first_chunk_ms is None else b"%.3f" % first_chunk_ms,
-            **self._facts.told_ending(),
+            **ending,
             late=b"true" if agent.closed else None,
         )
         if operation.caught is not None:
@@ -350,7 +350,7 @@ class ModelTurn(ScopeHandle):
             extra=columns,
             ts_ns=now_ns,
         )
-        note_turn(operation, usage.get("cost_usd"))
+        note_turn(operation, columns, ending)
 
 
 def _turn_around(operation: Operation | None) -> ModelTurn | None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from agenttrace import config, native
 from agenttrace.cli.checks import Check
-from agenttrace.query.text import render_count, sanitize
+from agenttrace.query.text import pluralize, render_count, sanitize
 
 if TYPE_CHECKING:
     from agenttrace.query.viewer import TraceViewer
@@ -48,6 +48,13 @@ print("\\n" + json.dumps(found))
 _MODULES = {"openai_agents": "agents"}
 """Where an integration is not named as the module that is imported."""
 _SEES_ALL = (3, 12)
+_MODELS_SHOWN = 5
+_UNPRICED = """
+SELECT model, count(*) FROM trajectory_events
+WHERE kind = 'model_turn' AND cost_usd IS NULL AND (input_tokens IS NOT NULL OR output_tokens IS NOT NULL)
+GROUP BY model ORDER BY count(*) DESC, model
+"""
+"""From the index alone; a turn without token counts cost nothing that anybody knows of."""
 
 
 def check_sight(viewer: TraceViewer, try_libraries: bool) -> Iterator[Check]:
@@ -65,6 +72,7 @@ def check_sight(viewer: TraceViewer, try_libraries: bool) -> Iterator[Check]:
         yield Check("settings", "warn", str(exc))
     yield _check_swallowed("auto" if settings is None else settings.swallowed)
     yield from _check_recorded_versions(viewer)
+    yield from _check_prices(viewer)
     yield from _check_integrations(("auto",) if settings is None else settings.install, try_libraries)
 
 
@@ -102,6 +110,29 @@ def _check_recorded_versions(viewer: TraceViewer) -> Iterator[Check]:
             " before it left a traced call is not in this database"
         )
         yield Check("swallowed", "info", text, old)
+
+
+def _check_prices(viewer: TraceViewer) -> Iterator[Check]:
+    """Say by which table turns are priced here, and which recorded ones have no price."""
+    from agenttrace.prices import load_table  # late: it brings the library in
+
+    table = load_table()
+    if table.problem is not None:
+        text = f"genai-prices {sanitize(table.version or '')} cannot be used: {sanitize(table.problem)}"
+        yield Check("prices", "warn", text, table._asdict())
+    elif table.version is None:
+        text = "genai-prices is not installed: the cost of a turn is only known where it is given"
+        yield Check("prices", "info", f"{text} (extra: prices)", table._asdict())
+    else:
+        yield Check("prices", "ok", f"genai-prices {table.version}, offline", table._asdict())
+    rows = viewer.reader.rows(_UNPRICED)
+    if rows:
+        named = [f"{sanitize(model or 'no model')} ({render_count(count)})" for model, count in rows]
+        shown = ", ".join(named[:_MODELS_SHOWN])
+        if len(named) > _MODELS_SHOWN:
+            shown += f" and {render_count(len(named) - _MODELS_SHOWN)} models more"
+        text = f"{pluralize(sum(count for _, count in rows), 'turn')} without a price: {shown}"
+        yield Check("prices", "info", text, {"unpriced": dict(rows)})
 
 
 def _parse_version(text: str) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
+from agenttrace import prices
 from agenttrace.encode import codec
 from agenttrace.encode.redact import Rules
 from agenttrace.encode.truncate import cut_payload
@@ -22,6 +23,7 @@ from agenttrace.events import (
     H_AGENT_NAME,
     H_CALL_ID,
     H_CONVERSATION_ID,
+    H_DURATION_MS,
     H_ERROR_ID,
     H_ERROR_TYPE,
     H_EXTRA,
@@ -31,6 +33,7 @@ from agenttrace.events import (
     H_SPAN_ID,
     H_STATUS,
     H_TOOL_NAME,
+    H_TS_NS,
 )
 
 if TYPE_CHECKING:
@@ -93,6 +96,8 @@ class Pipeline:
             for name, value in extra.items():
                 if isinstance(value, str):
                     extra[name] = self._redact(value)
+            if header[H_KIND] == "model_turn" and extra.get("cost_usd") is None:
+                payload = _add_cost(header, extra, payload)
         payload = self._rules.redact_payload(payload)
         blob = None
         if len(payload) > self._max_payload_bytes:
@@ -119,6 +124,30 @@ class Pipeline:
             kept = cut_payload(payload, self._max_blob_bytes, None)
         digest = hash_blob(kept)
         return cut_payload(payload, self._max_payload_bytes, digest), (digest, kept)
+
+
+def _add_cost(header: list[Any], extra: dict[str, Any], payload: bytes) -> bytes:
+    """Price a model turn that came without its cost, and say by which table."""
+    if "input_tokens" not in extra and "output_tokens" not in extra:
+        return payload
+    try:
+        said = codec.loads(payload) if b'"usage"' in payload or b'"service_tier"' in payload else {}
+        at_ns = header[H_TS_NS] - int((header[H_DURATION_MS] or 0) * 1_000_000)
+    except (ValueError, TypeError):
+        return payload
+    price = prices.price_turn(
+        extra.get("model"),
+        extra.get("provider"),
+        extra,
+        usage=said.get("usage"),
+        service_tier=said.get("service_tier"),
+        at_ns=at_ns,
+    )
+    if price is None:
+        return payload
+    extra["cost_usd"] = float(price.cost_usd)
+    separator = b"" if payload == b"{}" else b","
+    return payload[:-1] + separator + b'"priced_by":' + codec.dumps(price.priced_by) + b"}"
 
 
 def _is_id(text: Any) -> bool:

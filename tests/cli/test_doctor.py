@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import sqlite3
 import sys
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import agenttrace
+from agenttrace import prices
 from agenttrace.store import EventSink
 from tests.cli.conftest import Invoke, Shell
 from tests.store.scenes import Scene, process_info
@@ -75,6 +79,68 @@ class TestSight:
         text = shell("doctor", "--libraries", env=broken).stdout
         assert "RuntimeError: half an installation" in text
         assert "half an installation" not in shell("doctor", env=broken).stdout
+
+
+class TestPrices:
+    """Which turns have no price, and why."""
+
+    def record(self, *models: str) -> None:
+        """Record a turn of each, with tokens, and one that has none."""
+        agenttrace.configure(enabled=True, install=())
+        with agenttrace.agent_scope("chat"):
+            for model in models:
+                with agenttrace.model_turn(model, provider="openai") as turn:
+                    turn.set_usage(input_tokens=1_000, output_tokens=1)
+            with agenttrace.model_turn("never-answered", provider="openai"):
+                pass
+        agenttrace.shutdown()
+
+    def checks(self, invoke: Invoke) -> list[dict[str, Any]]:
+        """Give what doctor says of prices."""
+        found = json.loads(invoke("doctor", "--json").stdout)["checks"]
+        return [check for check in found if check["name"] == "prices"]
+
+    def test_counts_the_models_without_one(self, invoke: Invoke) -> None:
+        """By model, most turns first; a turn without tokens cost nothing that anybody knows of."""
+        self.record("ours-b", "gpt-4o", "ours-a", "ours-a")
+        table, unpriced = self.checks(invoke)
+        assert (table["state"], table["text"]) == ("ok", f"genai-prices {version('genai-prices')}, offline")
+        assert unpriced["text"] == "3 turns without a price: ours-a (2), ours-b (1)"
+        assert unpriced["data"] == {"unpriced": {"ours-a": 2, "ours-b": 1}}
+
+    def test_names_five_models(self, invoke: Invoke) -> None:
+        """A table of hundreds would hide the rest of the page."""
+        self.record(*(f"ours-{number}" for number in range(8)))
+        assert self.checks(invoke)[1]["text"].endswith("ours-4 (1) and 3 models more")
+
+    def test_says_nothing_more_where_all_have_one(self, invoke: Invoke) -> None:
+        """All is well."""
+        self.record("gpt-4o")
+        assert [check["state"] for check in self.checks(invoke)] == ["ok"]
+
+    def test_says_that_the_library_is_not_there(
+        self, invoke: Invoke, database: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """And which extra brings it."""
+
+        def lacking(name: str) -> str:
+            raise PackageNotFoundError(name)
+
+        monkeypatch.setattr("importlib.metadata.version", lacking)
+        (check,) = self.checks(invoke)
+        assert check["state"] == "info"
+        assert "genai-prices is not installed" in check["text"]
+        assert "(extra: prices)" in check["text"]
+
+    def test_says_that_the_library_has_changed(
+        self, invoke: Invoke, database: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """With what went wrong; nothing breaks by it."""
+        prices._find.cache_clear()
+        monkeypatch.delattr("genai_prices.data_snapshot.DataSnapshot.find_provider_model")
+        (check,) = self.checks(invoke)
+        assert check["state"] == "warn"
+        assert "cannot be used: AttributeError" in check["text"]
 
 
 class TestLosses:
