@@ -21,6 +21,8 @@ INTEGRATIONS = {
     "tenacity": "agenttrace.integrations.tenacity",
     "stamina": "agenttrace.integrations.stamina",
     "mcp": "agenttrace.integrations.mcp",
+    "anthropic": "agenttrace.integrations.anthropic",
+    "openai_agents": "agenttrace.integrations.openai_agents",
 }
 """Name to the module that has ``install()`` and ``uninstall()``."""
 
