@@ -1,0 +1,94 @@
+"""
+The function tools of the OpenAI Agents SDK: one call each, around what the SDK makes of a failure.
+
+The SDK turns most of what a tool raises into a text for the model; the call keeps the exception
+itself. Invariants: the tool gets what the SDK gives it, and the SDK what the tool gives; a traced
+function inside is this same call.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from agenttrace.capture.context import SWITCH
+from agenttrace.capture.decorator import tracer_of
+from agenttrace.capture.outer_calls import OuterCall, innermost_call
+from agenttrace.capture.tool_objects import parse_arguments
+from agenttrace.errors import contained
+from agenttrace.integrations.openai_agents_runs import run_here
+
+__all__ = ["build_explain_failure", "build_invoke"]
+
+
+def build_invoke(invoke: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a call of ``_invoke_function_tool_with_metadata``, which has the tool run."""
+
+    @functools.wraps(invoke)
+    async def invoke_in_call(*args: Any, **kwargs: Any) -> Any:
+        call = _open(kwargs) if SWITCH else None
+        if call is None:
+            return await invoke(*args, **kwargs)
+        started_s = time.monotonic()
+        with call:
+            result = await invoke(*args, **kwargs)
+            with contained("integrations.openai_agents.result"):
+                _set_result(call, kwargs["function_tool"], result, time.monotonic() - started_s)
+            return result
+
+    return invoke_in_call
+
+
+def _open(given: dict[str, Any]) -> OuterCall | None:
+    with contained("integrations.openai_agents.tool_call"):
+        tool, context = given["function_tool"], given["context"]
+        call_id = str(context.tool_call_id)
+        run = run_here()
+        if run is not None:
+            run.take(call_id)
+        return OuterCall(
+            str(tool.name),
+            parse_arguments(given["arguments"]),
+            call_id=call_id,
+            function=_traced_function_of(tool),
+            parent=None if run is None else run.standing,
+        )
+    return None
+
+
+def _set_result(call: OuterCall, tool: Any, result: Any, took_s: float) -> None:
+    output, limit_s = result.output, getattr(tool, "timeout_seconds", None)
+    if limit_s is not None and took_s >= limit_s:
+        make = getattr(sys.modules.get("agents"), "ToolTimeoutError", None)
+        failure = make(tool.name, limit_s) if make else TimeoutError(f"{tool.name}: {limit_s:g} s")
+        call.set_result(output, is_error=True, detector="timeout", failure=failure)
+    else:
+        call.set_result(output)
+
+
+def _traced_function_of(tool: Any) -> Any:
+    """Give the traced function inside *tool*; None where what it calls is not traced."""
+    invoker = tool.on_invoke_tool
+    inner = getattr(invoker, "_invoke_tool_impl", None)
+    names = getattr(getattr(inner, "__code__", None), "co_freevars", ())
+    cells = dict(zip(names, getattr(inner, "__closure__", None) or (), strict=False))
+    candidates = [inner, invoker]
+    if "the_func" in cells:  # where ``function_tool`` keeps it
+        candidates.insert(0, cells["the_func"].cell_contents)
+    return next((one for one in candidates if one is not None and tracer_of(one) is not None), None)
+
+
+def build_explain_failure(explain: Callable[..., Any]) -> Callable[..., Any]:
+    """See the exception that ``maybe_invoke_function_tool_failure_error_function`` makes a text of."""
+
+    @functools.wraps(explain)
+    async def explain_seen(*args: Any, **kwargs: Any) -> Any:
+        call = innermost_call() if SWITCH else None
+        if call is not None and isinstance(kwargs.get("error"), Exception):
+            call.fail_inside(kwargs["error"])
+        return await explain(*args, **kwargs)
+
+    return explain_seen
