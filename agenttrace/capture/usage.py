@@ -57,8 +57,11 @@ def _read_object(usage: Any) -> dict[str, Any]:
     else:
         cache_read = _detail(usage, ("prompt_tokens_details", "input_tokens_details"), "cached_tokens")
         cache_read = cache_read if cache_read is not None else _first(usage, "cache_read_tokens")
-        cache_write = _first(usage, "cache_write_tokens")
-    reasoning = _detail(usage, ("completion_tokens_details", "output_tokens_details"), "reasoning_tokens")
+        cache_write = _detail(usage, ("prompt_tokens_details", "input_tokens_details"), "cache_write_tokens")
+        cache_write = cache_write if cache_write is not None else _first(usage, "cache_write_tokens")
+    details = ("completion_tokens_details", "output_tokens_details")
+    reasoning = _detail(usage, details, "reasoning_tokens")
+    reasoning = reasoning if reasoning is not None else _detail(usage, details, "thinking_tokens")
     found = {
         "input_tokens": input_tokens,
         "output_tokens": output_tokens,
