@@ -32,6 +32,9 @@ _MEANINGS = {
     "capture.unmarkable_exception": "exceptions that take no mark; raised again, they count as new failures",
     "errors.logging": "a warning about recording could not be logged",
     "write.fork_wait": "a fork did not wait for the writer to the end",
+    "database replaced": "stored events that went with a database that was removed or replaced",
+    "store.gone_with_database": "recovered events that went with a database that was removed or replaced",
+    "torn": "a damaged place in a ring; how many events were behind it cannot be known",
     "store.told": "model inputs that could not be read for the errors they tell of",
     "store.failure_texts": "errors whose own text could not be read",
 }

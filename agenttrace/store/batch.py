@@ -14,25 +14,28 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from agenttrace.errors import count_loss
 from agenttrace.events import ProcessInfo
 from agenttrace.store import finish as closing
 from agenttrace.store import insert
 from agenttrace.store.connection import BUSY_TIMEOUT_MS, SchemaTooOld, StoreDatabase
-from agenttrace.store.database import open_database
+from agenttrace.store.database import leave_replaced, open_database
 from agenttrace.store.ledger import (
     Finish,
     ProcessCounters,
     RingPosition,
+    count_kept,
     end_process,
     move_ring,
     put_process,
 )
 from agenttrace.store.plan import Plan, Record, agents_of, build_plan
 from agenttrace.store.reports import put_reports
-from agenttrace.store.target import Target, resolve_target
+from agenttrace.store.target import Identity, Target, resolve_target
 
 __all__ = [
     "EventSink",
@@ -63,7 +66,7 @@ class Written(NamedTuple):
     failed: dict[str, int]
     """Records that are not, by what was wrong with them."""
     lost_with_file: int
-    """Events that this sink had stored in a file that was deleted or replaced since."""
+    """Events of the same ring that this sink had stored in a file that was deleted or replaced since."""
     closed: int = 0
     """Open operations that ``finish`` has closed as interrupted."""
 
@@ -87,10 +90,13 @@ class EventSink:
         self.target: Target = resolve_target(target)
         self._busy_timeout_ms = busy_timeout_ms
         self._database: StoreDatabase | None = None
-        self._stored = 0
-        """Events that went into the file that is open now."""
-        self._lost = 0
-        """Events that went with files that are gone; told with the next batch."""
+        self._identity: Identity | None = None
+        """Which file it was when it was last opened."""
+        self._stored: Counter[str] = Counter()
+        """Events that went into the present file, by ring; "" stands for those of no ring and of
+        rings that are done."""
+        self._lost: Counter[str] = Counter()
+        """Events that went with files that are gone; told with the ring's next batch."""
         self._was_replaced = False
         """Nothing was written yet to a file that stands where another one stood."""
 
@@ -168,10 +174,15 @@ class EventSink:
     def _write(self, batch: _Batch, store: Callable[[sqlite3.Connection, Sequence[Record]], Plan]) -> Written:
         records, ring, process, counters, finish = batch
         closed = 0
+        key = ring.ring_id if ring is not None else ""
         with self.database.writing() as database:
             connection = database.connection
-            if ring is not None:
-                move_ring(connection, ring, relaxed=self._was_replaced)
+            is_known = ring is None or move_ring(connection, ring, relaxed=self._was_replaced)
+            if not is_known:  # then what was stored for this ring lies in another file, that was here
+                self._lost[key] += self._stored.pop(key, 0)
+            lost = self._lost[key]
+            if lost and ring is not None and is_known:
+                lost = max(0, lost - count_kept(connection, ring.process_id))
             plan = store(connection, records)
             if finish is not None and finish.close_open:
                 ends = closing.build_ends(connection, finish.process_id, finish.at_ns)
@@ -180,10 +191,14 @@ class EventSink:
                 put_process(connection, process, counters, plan.failed)
             if finish is not None:
                 end_process(connection, finish, ring)
-        written = Written(len(plan.rows), plan.failed, self._lost, closed)
-        self._stored += written.events + closed
-        self._lost, self._was_replaced = 0, False
-        return written
+        self._stored[key] += len(plan.rows) + closed
+        if finish is not None and finish.ring_closed:
+            self._stored[""] += self._stored.pop(key)
+        self._was_replaced = False
+        del self._lost[key]
+        if self._lost[""]:
+            count_loss("store.gone_with_database", self._lost.pop(""))
+        return Written(len(plan.rows), plan.failed, lost, closed)
 
     def _ensure_open(self) -> StoreDatabase:
         """Give the open database; open it anew when the file is another one, or this another process."""
@@ -191,12 +206,21 @@ class EventSink:
         if database is not None and not database.is_closed():
             if database.is_current():
                 return database
-            self._lost += self._stored
-            self._was_replaced = True
-            self.close()
-        self._database = open_database(self.target.path, busy_timeout_ms=self._busy_timeout_ms)
-        self._stored = 0
-        return self._database
+            self._forget_file()
+            self._database = None
+            leave_replaced(database)
+        database = open_database(self.target.path, busy_timeout_ms=self._busy_timeout_ms)
+        if self._identity is not None and database.identity != self._identity:
+            self._forget_file()
+        self._identity = database.identity
+        self._database = database
+        return database
+
+    def _forget_file(self) -> None:
+        """Count what was stored in a file that was deleted or replaced."""
+        self._lost.update(self._stored)
+        self._stored.clear()
+        self._was_replaced = True
 
 
 class _Batch(NamedTuple):

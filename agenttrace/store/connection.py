@@ -65,6 +65,8 @@ class StoreDatabase:
         self.lock = threading.RLock()
         self._was_closed = False
         self.identity: Identity | None = None if target.is_memory else read_identity(target.path)
+        self.log_identity: Identity | None = None
+        """Which file its write-ahead log is; None where it has none."""
         self.journal_mode = ""
         _open_databases.add(self)
 

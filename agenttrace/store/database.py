@@ -26,11 +26,14 @@ from agenttrace.store.target import (
     Target,
     create_private_file,
     exists,
+    log_path,
     make_private_folder,
+    read_identity,
+    remove_journal,
     resolve_target,
 )
 
-__all__ = ["SCHEMA_VERSION", "StoreDatabase", "open_database"]
+__all__ = ["SCHEMA_VERSION", "StoreDatabase", "leave_replaced", "open_database"]
 
 _MIGRATION_POLLS = 10
 
@@ -89,10 +92,32 @@ def open_database(
                 )
             migrate.up(database)
         database.journal_mode = str(database.execute("PRAGMA journal_mode").fetchone()[0])
+        if not where.is_memory:
+            database.log_identity = read_identity(log_path(where))
     except BaseException:
         database.close()
         raise
     return database
+
+
+def leave_replaced(database: StoreDatabase) -> None:
+    """
+    Close a database whose path names another file by now, and take away the log that it left there.
+
+    SQLite knows a log by its name alone: it would play what the old database had logged into the
+    file that was put in its place, over whatever that file holds. A log that is not the one of
+    *database* is left: then somebody else was faster, or the file came with its own.
+
+    Raises:
+        StoreBusy: Another process has held the lock for 30 s.
+        StoreUnavailable: The lock file cannot be made.
+    """
+    database.close()
+    if database.log_identity is None:
+        return
+    with hold_lock(database.target):
+        if read_identity(log_path(database.target)) == database.log_identity:
+            remove_journal(database.target.path)
 
 
 def _connect_readonly(where: Target, busy_timeout_ms: int) -> StoreDatabase:

@@ -15,7 +15,15 @@ from agenttrace import clock
 from agenttrace.errors import RingTaken
 from agenttrace.events import ProcessInfo
 
-__all__ = ["Finish", "ProcessCounters", "RingPosition", "end_process", "move_ring", "put_process"]
+__all__ = [
+    "Finish",
+    "ProcessCounters",
+    "RingPosition",
+    "count_kept",
+    "end_process",
+    "move_ring",
+    "put_process",
+]
 
 _PROCESS_FIELDS = (*ProcessInfo._fields, "last_seen_ms", "dropped", "failed")
 
@@ -55,20 +63,41 @@ class Finish(NamedTuple):
     ring_closed: bool = True
 
 
-def move_ring(connection: sqlite3.Connection, ring: RingPosition, *, relaxed: bool) -> None:
-    """Set the ring's position if nobody else has; *relaxed* in a file that was put back from a copy."""
+def move_ring(connection: sqlite3.Connection, ring: RingPosition, *, relaxed: bool) -> bool:
+    """
+    Set the ring's position if nobody else has.
+
+    Args:
+        relaxed: In a file that was put in the place of another, perhaps an older copy of it.
+
+    Returns:
+        Whether the database knew the ring before.
+
+    Raises:
+        RingTaken: Somebody else has moved it.
+    """
     compare = "position <= ?" if relaxed else "position = ?"
     moved = connection.execute(
         f"UPDATE rings SET position = ? WHERE ring_id = ? AND {compare}", (ring.new, ring.ring_id, ring.old)
     )
     if moved.rowcount == 1:
-        return
+        return True
     if connection.execute("SELECT 1 FROM rings WHERE ring_id = ?", (ring.ring_id,)).fetchone():
         raise RingTaken(f"ring {ring.ring_id}: another process has drained it beyond {ring.old}.")
     connection.execute(
         "INSERT INTO rings (ring_id, process_id, position, created_ms) VALUES (?, ?, ?, ?)",
         (ring.ring_id, ring.process_id, ring.new, clock.now_ms()),
     )
+    return False
+
+
+def count_kept(connection: sqlite3.Connection, process_id: str) -> int:
+    """Count the events of a process in a copy put in the place of its database; looks at every event."""
+    first, end = f"{process_id}-", f"{process_id}."  # the character behind the hyphen
+    count: int = connection.execute(
+        "SELECT count(*) FROM trajectory_events WHERE event_id >= ? AND event_id < ?", (first, end)
+    ).fetchone()[0]
+    return count
 
 
 def put_process(

@@ -25,8 +25,10 @@ __all__ = [
     "exists",
     "file_system_of",
     "is_shared_file_system",
+    "log_path",
     "make_private_folder",
     "read_identity",
+    "remove_journal",
     "resolve_target",
 ]
 
@@ -164,15 +166,25 @@ def create_private_file(path: str) -> None:
     if os.path.exists(real):
         return
     try:
-        for suffix in ("-wal", "-shm", "-journal"):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(real + suffix)
+        remove_journal(path)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
         os.close(os.open(real, flags, 0o600))
     except FileExistsError:
         return
     except OSError as exc:
         raise _unavailable(path, exc) from exc
+
+
+def remove_journal(path: str) -> None:
+    """Remove what SQLite has left beside *path*; the caller holds the lock of ``lockfile``."""
+    for suffix in ("-wal", "-shm", "-journal"):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.realpath(path) + suffix)
+
+
+def log_path(target: Target) -> str:
+    """Name the write-ahead log of *target*."""
+    return os.path.realpath(target.path) + "-wal"
 
 
 def _unavailable(path: str, exc: OSError) -> StoreUnavailable:

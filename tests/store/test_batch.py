@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from agenttrace import errors
 from agenttrace.errors import RingTaken, SchemaTooNew, StoreBusy
 from agenttrace.events import CONTROL_CONVERSATION
 from agenttrace.store.batch import EventSink, Finish, ProcessCounters, RingPosition
@@ -483,6 +484,80 @@ class TestSink:
         sink.close()
         with TraceStore(path) as store:
             assert [event.payload["text"] for event in store.events("c1")] == ["1", "3"]
+
+    def test_spares_what_was_put_in_the_place_of_its_file(self, path: str) -> None:
+        """The log of the old database is not played over the new one: that stays as it was put there."""
+        other = Path(path).with_name("other.db")
+        with EventSink(other) as made:
+            made.write([note(7)])
+            made.database.execute("CREATE TABLE theirs (x)")
+            made.database.execute("INSERT INTO theirs VALUES ('kept')")
+        sink = EventSink(path)
+        sink.write([note(number) for number in range(300)], RingPosition("r1", PROCESS_ID, 0, 100))
+        assert Path(path + "-wal").stat().st_size > 0
+        os.replace(other, path)
+        written = sink.write([note(8)], RingPosition("r1", PROCESS_ID, 100, 200))
+        assert (written.events, written.lost_with_file) == (1, 300)
+        sink.close()
+        connection = sqlite3.connect(path)
+        assert connection.execute("SELECT x FROM theirs").fetchall() == [("kept",)]
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        connection.close()
+        with TraceStore(path) as store:
+            assert [event.payload["text"] for event in store.events("c1")] == ["7", "8"]
+
+    def test_leaves_a_log_that_came_with_the_new_file(self, path: str) -> None:
+        """A database that somebody else has opened in its place keeps the log that it has by then."""
+        sink, other = EventSink(path), EventSink(path)
+        sink.write([note(1)])
+        for suffix in ("", "-wal", "-shm"):
+            os.unlink(path + suffix)
+        other.write([note(2)])
+        assert sink.write([note(3)]).lost_with_file == 1
+        other.write([note(4)])
+        sink.close()
+        other.close()
+        with TraceStore(path) as store:
+            assert [event.payload["text"] for event in store.events("c1")] == ["2", "3", "4"]
+        assert sqlite3.connect(path).execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+    def test_counts_as_lost_only_what_the_new_file_lacks(self, path: str) -> None:
+        """In a copy that was put back, what the copy holds is not lost; nor is what came of other rings."""
+        with EventSink(path) as sink:
+            sink.write([note(1), note(2)], RingPosition("r1", PROCESS_ID, 0, 100))
+            copy = Path(path + ".copy")
+            source, target = sqlite3.connect(path), sqlite3.connect(copy)
+            source.backup(target)
+            source.close()
+            target.close()
+            sink.write([note(3), note(4), note(5)], RingPosition("r1", PROCESS_ID, 100, 200))
+            sink.write([note(6)], RingPosition("r2", "f" * 16, 0, 100))
+            os.replace(copy, path)
+            written = sink.write([note(7)], RingPosition("r1", PROCESS_ID, 200, 300))
+            assert written.lost_with_file == 3
+            written = sink.write([note(8)], RingPosition("r2", "f" * 16, 100, 200))
+            assert written.lost_with_file == 1
+        with TraceStore(path) as store:
+            assert [event.payload["text"] for event in store.events("c1")] == ["1", "2", "7", "8"]
+
+    def test_notices_a_deletion_while_it_was_closed(self, path: str) -> None:
+        """A sink is closed around each fork: what was stored before is told as lost all the same."""
+        sink = EventSink(path)
+        sink.write([note(1)], RingPosition("r1", PROCESS_ID, 0, 100))
+        sink.close()
+        os.unlink(path)
+        written = sink.write([note(2)], RingPosition("r1", PROCESS_ID, 100, 200))
+        assert (written.events, written.lost_with_file) == (1, 1)
+        sink.close()
+
+    def test_tells_of_lost_events_whose_ring_is_done(self, path: str) -> None:
+        """Events of a dead process that it had recovered, and that nobody goes on with, are counted."""
+        sink = EventSink(path)
+        sink.write([note(1)], RingPosition("r2", "f" * 16, 0, 100), finish=Finish("f" * 16, exit="died"))
+        os.unlink(path)
+        sink.write([note(2)], RingPosition("r1", PROCESS_ID, 0, 100))
+        assert errors.LOSSES == {"store.gone_with_database": 1}
+        sink.close()
 
     def test_says_that_another_writes(self, path: str) -> None:
         """StoreBusy within the time-out; nothing is written, and the next try succeeds."""
