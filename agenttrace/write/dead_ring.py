@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from agenttrace.write.frames import Outside
-from agenttrace.write.header import PAGE_BYTES, RingHeader, read_header
+from agenttrace.write.header import PAGE_BYTES, RingHeader, Shortage, read_header
 from agenttrace.write.ring_files import remove
 from agenttrace.write.side_files import read_side_file, side_path
 
@@ -47,6 +47,7 @@ class DeadRing:
         self.head = header.head
         self.tail = header.tail
         self._descriptor = descriptor
+        self._shortage = header.shortage
 
     def read(self, start: int, end: int) -> bytes:
         """Copy the stream from *start* to *end*; shorter where the file has been cut."""
@@ -72,6 +73,14 @@ class DeadRing:
     def dropped(self) -> dict[str, int]:
         """Give what the process counted while it lived."""
         return self.header.dropped
+
+    def shortage(self) -> Shortage | None:
+        """Give the drops for want of room that no note has told of."""
+        return self._shortage
+
+    def tell(self, shortage: Shortage) -> None:
+        """Take note that a note has told of them."""
+        self._shortage = None
 
     def failures(self) -> dict[str, int]:
         """Give nothing: what its capture failed at died with the process, but for its last heartbeat."""

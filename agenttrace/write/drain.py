@@ -12,10 +12,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from agenttrace.encode import codec
 from agenttrace.errors import RingTaken, StoreError
-from agenttrace.events import H_EXTRA, H_KIND, H_PARENT_AGENT_ID, H_TS_NS, ProcessInfo
+from agenttrace.events import H_TS_NS, ProcessInfo
 from agenttrace.write.frames import Outside, iter_fields, needed_bytes, parse_outside, render_event_id
+from agenttrace.write.header import Shortage
+from agenttrace.write.notes import Notes
 from agenttrace.write.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ ROWS_PER_BATCH = 4000
 """The longest transaction; under a busy main thread a short one costs as many turns of the GIL."""
 
 _WINDOW_BYTES = 4 * 1024 * 1024
-_NOT_OF_A_NOTE = range(H_PARENT_AGENT_ID + 1, H_EXTRA + 1)
+_PATIENCE = 5
+"""How often a frame is tried that this process lacks memory or descriptors for."""
 
 
 class Source(Protocol):
@@ -59,6 +61,12 @@ class Source(Protocol):
     def failures(self) -> dict[str, int]:
         """Give what else went wrong in the process that lives, by place."""
 
+    def shortage(self) -> Shortage | None:
+        """Give the drops for want of room that no note has told of."""
+
+    def tell(self, shortage: Shortage) -> None:
+        """Take note that a note has told of them."""
+
     def read_outside(self, outside: Outside) -> bytes:
         """Give an event kept in a side file; ValueError where there is none."""
 
@@ -76,6 +84,10 @@ class _Batch(NamedTuple):
     """Side files that are stored with it."""
     failed: dict[str, int]
     """Frames that gave no row, by reason."""
+    notes: int = 0
+    """How many of the records are notes, and no events of the program's."""
+    shortage: Shortage | None = None
+    """What one of them tells of."""
 
 
 class Drain:
@@ -101,8 +113,9 @@ class Drain:
         """Frames that could not be stored, by reason."""
         self.written_count = 0
         self.closed_count = 0
-        self._lost_count = 0
-        """Events that went with a deleted database and stand in no note yet."""
+        self._notes = Notes(source.process_id)
+        self._stuck_at, self._stuck_count = -1, 0
+        """Which frame this process lacked something for, and how often."""
         self.last_ts_ns = 0
         """Time of the latest event that went through here."""
 
@@ -116,6 +129,9 @@ class Drain:
         known = self._sink.position(self._source.ring_id)
         self._old = self._source.tail if known is None else known
         self.position = max(self._old, self._source.tail)
+        shortage = self._source.shortage()
+        if self._old > self._source.tail and shortage is not None:
+            self._source.tell(shortage)  # by the batch that somebody committed, and did not live to note
 
     def step(self, finish: Callable[[int], Finish] | None = None) -> bool:
         """
@@ -135,17 +151,18 @@ class Drain:
         """
         if self._old is None:
             self.begin()
-        head = self._source.head
+        source = self._source
+        head = source.head
         if self._batch is None:
             self._batch = self._read_batch(head)
         batch = self._batch
         is_last = batch.end >= head
-        if batch.start == batch.end and not (finish and is_last):
+        if batch.start == batch.end and not batch.records and not (finish and is_last):
             self._batch = None
             return False
         self._write(batch, finish(self.last_ts_ns) if finish and is_last else None)
         self._batch = None
-        return not is_last
+        return not is_last or (self._notes.can_tell() and source.shortage() is not None)
 
     def counters(self) -> ProcessCounters:
         """Give what the ring's process has lost so far."""
@@ -174,7 +191,7 @@ class Drain:
         self.closed_count += written.closed
         self._settle(batch, written.events, written.failed)
         if written.lost_with_file:
-            self._lost_count += written.lost_with_file
+            self._notes.count_lost(written.lost_with_file)
             self.written_count -= written.lost_with_file
             self.failed = _add(self.failed, {"database replaced": written.lost_with_file})
 
@@ -197,10 +214,12 @@ class Drain:
         return False
 
     def _settle(self, batch: _Batch, written_count: int, failed: dict[str, int]) -> None:
-        self.written_count += written_count
+        self.written_count += written_count - batch.notes
         self.failed = _add(_add(self.failed, batch.failed), failed)
         self.position = self._old = batch.end
         self._attempted = None
+        if batch.shortage is not None:
+            self._source.tell(batch.shortage)
         self._source.advance(batch.end)
         for number in batch.outside:
             self._source.forget_outside(number)
@@ -217,11 +236,10 @@ class Drain:
         prepare = self._pipeline.prepare
         prefix = render_event_id(self._source.process_id, 0)[:-1]
         for number, stop, body, is_outside in iter_fields(data, start):
-            end = stop
+            reference = None
             try:
                 if is_outside:
                     reference = parse_outside(body)
-                    outside.append(reference.number)
                     body = self._source.read_outside(reference)
                 record = prepare(body, f"{prefix}{number:x}")
                 ts_ns = record.header[H_TS_NS]
@@ -229,28 +247,31 @@ class Drain:
                     self.last_ts_ns = ts_ns
                 records.append(record)
             except Exception as exc:
+                if isinstance(exc, (MemoryError, OSError)) and self._may_pass(number):
+                    if end == start:
+                        raise
+                    break  # what came before it goes first
                 reason = f"frame: {type(exc).__name__}"
                 failed[reason] = failed.get(reason, 0) + 1
+            end = stop
+            if reference is not None:
+                outside.append(reference.number)
             if len(records) >= ROWS_PER_BATCH:
                 break
         if end == start < head:
             # Nothing can be read here, and without this frame's length nothing behind it.
             failed["torn"] = 1
             end = head
-        if self._lost_count and records:
-            records.append(self._build_note(records[-1], f"{self._source.process_id}-n{start:x}"))
-            self._lost_count = 0
-        return _Batch(start, end, records, outside, failed)
+        shortage = self._source.shortage()
+        notes = self._notes.insert(records, shortage, start)
+        return _Batch(start, end, records, outside, failed, notes, shortage if notes else None)
 
-    def _build_note(self, beside: Record, event_id: str) -> Record:
-        """Say in the trace itself what is missing from it."""
-        header = list(beside.header)
-        header[H_KIND] = "note"
-        for column in _NOT_OF_A_NOTE:
-            header[column] = None
-        text = f"{self._lost_count} earlier events went with a database file that was removed or replaced"
-        payload = codec.dumps({"level": "warning", "text": text})
-        return beside._replace(header=header, payload=payload, event_id=event_id, blob=None)
+    def _may_pass(self, number: int) -> bool:
+        """Tell whether to try the frame *number* again: what was lacking says nothing about the frame."""
+        if self._stuck_at != number:
+            self._stuck_at, self._stuck_count = number, 0
+        self._stuck_count += 1
+        return self._stuck_count <= _PATIENCE
 
 
 def _add(counts: dict[str, int], more: dict[str, int]) -> dict[str, int]:

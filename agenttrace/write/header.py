@@ -21,19 +21,24 @@ __all__ = [
     "DROP_REASONS",
     "FORMAT",
     "PAGE_BYTES",
+    "ROOM_REASONS",
     "WORDS_AT",
     "WORDS_BYTES",
     "WORD_CLEAN",
     "WORD_DROPS",
     "WORD_HEAD",
     "WORD_SEEN",
+    "WORD_SHORT_SINCE",
     "WORD_TAIL",
+    "WORD_TOLD",
     "RingHeader",
     "RingInfo",
+    "Shortage",
     "UnknownRing",
     "build_header",
     "read_drops",
     "read_header",
+    "read_shortage",
 ]
 
 FORMAT = 1
@@ -61,6 +66,10 @@ WORD_CLEAN = 2
 """1 once the process has begun its shutdown: what is left was no crash."""
 WORD_SEEN = 3
 """When the process was last seen alive, in ns since 1970; at most some seconds old."""
+WORD_TOLD = 4
+"""How many drops for want of room a note in the trace has told of."""
+WORD_SHORT_SINCE = 5
+"""When the first drop came that no note has told of, in ns since 1970; 0 where that is not known."""
 WORD_DROPS = 8
 """The first of the drop counters, in the order of ``DROP_REASONS``."""
 
@@ -73,6 +82,26 @@ DROP_REASONS = (
 )
 """Why events were dropped: no room in time; no room for an event larger than the ring;
 recorded by the writer itself; cut off by a fork; no ring any more."""
+
+
+ROOM_REASONS = ("full", "side_file")
+"""Which of these are a want of room, so that a note tells of them once there is some again."""
+
+
+class Shortage(NamedTuple):
+    """Events dropped for want of room that no note has told of."""
+
+    dropped: dict[str, int]
+    """All drops for want of room so far, by reason, those told of included."""
+    told: int
+    """How many of them were told of."""
+    since_ns: int
+    """When the first of the others was dropped; 0 where that is not known."""
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return sum(self.dropped.values())
 
 
 class UnknownRing(ValueError):
@@ -131,6 +160,7 @@ class RingHeader(NamedTuple):
     seen_ns: int
     dropped: dict[str, int]
     """Counts that are not 0, by reason."""
+    shortage: Shortage | None
     info: RingInfo
 
 
@@ -191,8 +221,16 @@ def read_header(data: bytes) -> RingHeader:
         bool(words[WORD_CLEAN]),
         words[WORD_SEEN],
         read_drops(words),
+        read_shortage(words),
         info,
     )
+
+
+def read_shortage(words: tuple[int, ...] | memoryview) -> Shortage | None:
+    """Give what is to be told; None where nothing is."""
+    dropped = {reason: count for reason, count in read_drops(words).items() if reason in ROOM_REASONS}
+    found = Shortage(dropped, words[WORD_TOLD], words[WORD_SHORT_SINCE])
+    return found if found.total > found.told else None
 
 
 def read_drops(words: tuple[int, ...] | memoryview) -> dict[str, int]:

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from agenttrace import clock
 from agenttrace.errors import contain, is_strict
 from agenttrace.write.backpressure import WAIT_S, is_finalising, may_wait
 from agenttrace.write.past import Past
@@ -122,14 +123,15 @@ class Publisher:
                 ring = found
                 outcome = ring.put(body)
                 continue
-            put = ring.put
+            put, reason = ring.put, "full"
             if outcome == OVERSIZE:
-                put = ring.put_outside
+                put, reason = ring.put_outside, "side_file"
                 outcome = put(body)
             if outcome == FULL:
                 outcome = self._wait_for_room(ring, put, body)
                 if outcome == FULL:
-                    ring.count_drop("full")
+                    ring.begin_shortage(clock.now_ns())
+                    ring.count_drop(reason)
                     return
         writer = self._writer
         if writer is None:

@@ -79,6 +79,9 @@ class Ring(RingBase):
         ring = cls(ring_id.hex(), info, memory, deque() if waiting is None else waiting)
         for name, count in (dropped or {}).items():
             ring._words[WORD_DROPS + DROP_REASONS.index(name)] = count
+        shortage = ring.shortage()
+        if shortage is not None:
+            ring.tell(shortage)  # the former ring did, or whoever recovers it will
         return ring
 
     def put(self, body: bytes) -> int:

@@ -20,11 +20,15 @@ from agenttrace.write.header import (
     WORD_CLEAN,
     WORD_HEAD,
     WORD_SEEN,
+    WORD_SHORT_SINCE,
     WORD_TAIL,
+    WORD_TOLD,
     WORDS_AT,
     WORDS_BYTES,
     RingInfo,
+    Shortage,
     read_drops,
+    read_shortage,
 )
 from agenttrace.write.ring_memory import Memory
 from agenttrace.write.side_files import SideFiles
@@ -149,6 +153,20 @@ class RingBase:
     def dropped(self) -> dict[str, int]:
         """Give the drops by reason, without zeros."""
         return read_drops(self._words)
+
+    def begin_shortage(self, now_ns: int) -> None:
+        """Note when the first event was dropped for want of room, as far as no note has told of it."""
+        if not self._words[WORD_SHORT_SINCE]:
+            self._words[WORD_SHORT_SINCE] = now_ns
+
+    def shortage(self) -> Shortage | None:
+        """Give the drops for want of room that no note has told of."""
+        return read_shortage(self._words)
+
+    def tell(self, shortage: Shortage) -> None:
+        """Take note that a note has told of *shortage*; what was dropped meanwhile is the next one's."""
+        self._words[WORD_SHORT_SINCE] = 0
+        self._words[WORD_TOLD] = shortage.total
 
     def failures(self) -> dict[str, int]:
         """Give what recording failed at in this process beside the events, by place."""

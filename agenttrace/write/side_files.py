@@ -10,6 +10,7 @@ such events in memory too.
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 
@@ -19,6 +20,8 @@ from agenttrace.write.ring_files import remove
 __all__ = ["SideFiles", "read_side_file", "side_path"]
 
 _ROOM_IN_RINGS = 16
+_PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""What says nothing about the file, and may be gone at the next try."""
 
 
 class SideFiles:
@@ -57,6 +60,7 @@ class SideFiles:
 
         Raises:
             ValueError: It is not there, or damaged.
+            OSError: As ``read_side_file``.
         """
         if self._ring_path is not None:
             return read_side_file(self._ring_path, outside)
@@ -84,12 +88,15 @@ def read_side_file(ring_path: str, outside: Outside) -> bytes:
 
     Raises:
         ValueError: It is not there, or not what its frame says.
+        OSError: This process has no descriptor or memory left for it now.
     """
     path = side_path(ring_path, outside.number)
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
             body = file.read(outside.size_bytes + 1)
     except OSError as exc:
+        if exc.errno in _PASSING:
+            raise
         raise ValueError(f"{path}: {exc.strerror}") from exc
     if len(body) != outside.size_bytes or check_sum(body) != outside.crc:
         raise ValueError(f"{path}: damaged")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +16,10 @@ from agenttrace.encode.redact import Rules
 from agenttrace.errors import RingTaken, StoreBusy, StoreError, StoreUnavailable
 from agenttrace.store.batch import EventSink, Finish, Written
 from agenttrace.write.drain import ROWS_PER_BATCH, Drain
+from agenttrace.write.frames import Outside
 from agenttrace.write.pipeline import Pipeline
 from agenttrace.write.ring import NUDGE, Ring
+from agenttrace.write.side_files import read_side_file
 from tests.write.factory import build_body, build_ring, read_numbers, read_rows
 
 pytestmark = pytest.mark.usefixtures("each_way")
@@ -219,6 +224,77 @@ class TestABadFrame:
         while drain.step():
             pass
         assert read_numbers(database) == [0, 1, 10, 11]
+
+
+class TestAShortage:
+    """What this process lacks for a moment (memory, file descriptors) says nothing about the frame."""
+
+    @pytest.mark.parametrize("lack", [MemoryError(), OSError(errno.EMFILE, "Too many open files")])
+    def test_that_passes_costs_no_event(
+        self, lack: Exception, ring: Ring, drain: Drain, database: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What came before is stored; the frame itself is kept for the next try, with its side file."""
+        _fill(ring, range(2))
+        assert ring.put_outside(build_body(2, "large " * 200_000)) <= NUDGE
+        _fill(ring, range(3, 5))
+        read = ring.read_outside
+        is_lacking = True
+
+        def read_or_lack(outside: Outside) -> bytes:
+            if is_lacking:
+                raise lack
+            return read(outside)
+
+        monkeypatch.setattr(ring, "read_outside", read_or_lack)
+        assert drain.step()
+        assert read_numbers(database) == [0, 1]
+        with pytest.raises(type(lack)):
+            drain.step()
+        is_lacking = False
+        while drain.step():
+            pass
+        assert read_rows(
+            database, "SELECT count(*), count(DISTINCT event_id), max(id) FROM trajectory_events"
+        ) == [(5, 5, 5)]
+        assert drain.failed == {}
+
+    def test_that_stays_costs_that_event(
+        self, ring: Ring, drain: Drain, database: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """An event that this process never has the memory for is counted in the end, and the others go on."""
+        pipeline = drain._pipeline
+        prepare = pipeline.prepare
+
+        def prepare_all_but(body: bytes, event_id: str) -> Any:
+            if b'"number":1,' in body:
+                raise MemoryError
+            return prepare(body, event_id)
+
+        monkeypatch.setattr(pipeline, "prepare", prepare_all_but)
+        _fill(ring, range(4))
+        tries = 0
+        while ring.tail != ring.head:
+            tries += 1
+            with contextlib.suppress(MemoryError):
+                drain.step()
+        assert 2 < tries < 10
+        assert read_numbers(database) == [0, 2, 3]
+        assert drain.failed == {"frame: MemoryError": 1}
+
+    def test_of_descriptors_is_told_from_a_missing_file(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A side file that cannot be opened now is tried again; one that is gone costs its event."""
+        outside = Outside(1, 0, 10)
+        with pytest.raises(ValueError, match="No such file"):
+            read_side_file(str(tmp_path / "x.ring"), outside)
+
+        def full(*_: object) -> int:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        monkeypatch.setattr(os, "open", full)
+        with pytest.raises(OSError, match="Too many"):
+            read_side_file(str(tmp_path / "x.ring"), outside)
 
 
 class TestALargeEvent:
