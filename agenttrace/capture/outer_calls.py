@@ -2,9 +2,9 @@
 A tool call as a framework makes it: around its checks of name and arguments, and around the tool.
 
 Invariants: the traced function inside is that same call, not a second one, and says what it is
-called and which arguments are kept; a call that one framework makes through another is one call; a
-failure that left the function inside is the failure of the call, whatever the framework makes of
-it. Nothing here raises into the program.
+called and which arguments are kept; a call that one framework makes through another is one call;
+the first failure inside is the failure of the call, whatever a framework makes of it afterwards.
+Nothing here raises into the program.
 """
 
 from __future__ import annotations
@@ -32,13 +32,19 @@ class OuterCall:
     """
     One call, for ``with``; does nothing while tracing is off.
 
+    Entered right inside another one of the same name, it is that same call: what is said of it
+    is said of the other, and a failure that it tells of stays one, also where the other framework
+    makes a plain text of it.
+
     Args:
         name: As the model calls the tool.
         arguments: As the model sent them.
         call_id: The provider's id of the call.
-        function: What the framework will call, if it is known.
+        function: What the framework will call, if it is known; else a traced function of this name
+            that runs right inside is taken for it.
         parent: Where the call belongs, if not where the program stands.
         unwrap: Gives the exception to record for one that leaves the call.
+        joins_often: Every call of this name right inside is this one, and not only the first.
     """
 
     def __init__(
@@ -50,16 +56,18 @@ class OuterCall:
         function: Any = None,
         parent: Operation | None = None,
         unwrap: Callable[[BaseException], BaseException] | None = None,
+        joins_often: bool = False,
     ) -> None:
         self.name = name
         self.error_id: str | None = None
-        """Of the failure it ended with."""
+        """Of the failure that it ended with."""
         self.error_type: str | None = None
         self._arguments = arguments
         self._call_id = call_id
         self._function = function
         self._parent = parent
         self._unwrap = unwrap
+        self._joins_often = joins_often
         self._around: OuterCall | None = None
         self._call: Operation | None = None
         self._previous: Operation | None = None
@@ -68,6 +76,17 @@ class OuterCall:
         self._output: bytes | None = None
         self._is_error: bool | None = None
         self._detector = "set_result"
+        self._members: dict[str, bytes] = {}
+
+    @property
+    def operation(self) -> Operation | None:
+        """The call's operation, where what runs inside stands; None while tracing is off."""
+        return self._call if self._around is None else self._around.operation
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether it is one with the call around it."""
+        return self._around is not None
 
     def __enter__(self) -> Self:
         if SWITCH:
@@ -81,7 +100,7 @@ class OuterCall:
         self._previous = CURRENT.get()
         around = innermost_call(self._previous)
         if around is not None and around.name == self.name and not around._is_entered:
-            around._is_entered = True
+            around._is_entered = not around._joins_often
             self._around = around
             return
         tracer = None if self._function is None else tracer_of(self._function)
@@ -94,30 +113,34 @@ class OuterCall:
         call = open_call(parent, name, encode_value(name).decode(), arguments, self._call_id)
         if arguments == b"null":
             call.payload = b""
-        call.merges = tracer is not None
+        call.merges = tracer is not None or self._function is None
         call.__dict__["outer"] = self
         self._call = call
         CURRENT.set(call)
 
     def fail_inside(self, exc: BaseException) -> None:
-        """Note that *exc* left the tool, and that the framework makes a text for the model of it."""
-        if self._around is not None:
-            self._around.fail_inside(exc)
-            return
-        call = self._call
+        """Note that *exc* left the tool, and that the framework makes something of it for the model."""
+        kept = self._kept()
+        call = kept._call
         with contained("capture.outer_call"):
-            if call is not None and call.agent is not None and not call.joined_failed:
-                made, exc = exc, self._unwrap(exc) if self._unwrap is not None else exc
-                if status_of(exc) == "error":
-                    call.error_id = record_failure(call, exc, call.agent)
-                    call.error_type = type(exc).__name__
-                    call.joined_failed = True
-                    if made is not exc and mark_of(made) is None:
-                        remember(made, call.error_id, call.span_chain())  # the same failure, in other words
+            if call is None or call.agent is None:
+                return
+            made, unwrap = exc, self._unwrap or kept._unwrap
+            if unwrap is not None and mark_of(exc) is None:
+                exc = unwrap(exc)
+            if status_of(exc) != "error":
+                return
+            if not call.joined_failed:
+                call.error_id = record_failure(call, exc, call.agent)
+                call.error_type = type(exc).__name__
+                call.joined_failed = True
+            for other in (exc, made):
+                if mark_of(other) is None and call.error_id is not None:
+                    remember(other, call.error_id, call.span_chain())  # the same failure, in other words
 
     def take_failure(self, error_id: str, error_type: str) -> None:
         """Take a failure that another process has written as the call's own."""
-        call = self._around._call if self._around is not None else self._call
+        call = self._kept()._call
         if call is not None and not call.joined_failed:
             call.error_id, call.error_type, call.joined_failed = error_id, error_type, True
 
@@ -133,12 +156,27 @@ class OuterCall:
             detector: What told so.
             failure: What says why, if that is not *value* itself.
         """
-        kept = self._around or self
+        kept = self._kept()
         with contained("capture.set_result"):
-            if kept._call is not None:
-                kept._output = encode_value(value)
+            call = kept._call
+            if call is None:
+                return
+            kept._output = encode_value(value)
             kept._result = value if failure is None else failure
             kept._is_error, kept._detector = is_error, detector
+            if kept is not self and is_error:
+                kept._fail_with_result(call)
+
+    def add_member(self, name: str, value: Any) -> None:
+        """Put *value* beside the output, as member *name* of the result's payload; the last one stays."""
+        kept = self._kept()
+        with contained("capture.set_result"):
+            if kept._call is not None:
+                kept._members[name] = encode_value(value)
+
+    def _kept(self) -> OuterCall:
+        """Give the call that this one is."""
+        return self if self._around is None else self._around._kept()
 
     def __exit__(
         self,
@@ -149,8 +187,7 @@ class OuterCall:
         call = self._call
         if call is None:
             if self._around is not None and isinstance(exc, Exception):
-                self._around._unwrap = self._around._unwrap or self._unwrap
-                self._around.fail_inside(exc)
+                self.fail_inside(exc)
             return
         try:
             context.leave_scope(call, self._previous)
@@ -159,33 +196,43 @@ class OuterCall:
             contain("capture.outer_call", failure)
 
     def _close(self, call: Operation, exc: BaseException | None) -> None:
-        agent = call.agent
-        assert agent is not None, "a call has an agent"
-        status, output = "ok", self._output
-        if exc is not None and (status_of(exc) != "error" or not call.joined_failed):
-            status = status_of(exc)
-            if status == "error":
-                self.fail_inside(exc)
-            self.error_id, self.error_type = call.error_id, call.error_type or type(exc).__name__
-        elif call.joined_failed and self._is_error is not False:
-            status = "error"
+        status = "ok" if exc is None else status_of(exc)
+        if exc is not None and status == "error":
+            self.fail_inside(exc)
+        elif exc is None:
+            status = self._judge(call)
+        if status == "error":
             self.error_id, self.error_type = call.error_id, call.error_type
-        else:
-            detected = self._detector if self._is_error else None
-            if self._is_error is None and call.joined_output is None and self._result is not _NOT_SET:
-                detected = detect_failure(self._result)
-            if detected is not None:
-                status = "error"
-                self.error_id = emit_returned_failure(call, agent, self._result, detected)
-                self.error_type = type_of_returned(self._result)
-        if (status == "error" and call.joined_failed) or (status == "ok" and call.joined_output is not None):
-            output = call.joined_output
+        elif exc is not None:
+            self.error_type = None if status == "stopped_early" else type(exc).__name__
         payload = object_of(
             is_error=b"true" if status == "error" else b"false",
-            output=output or b"null",
+            # The function's own decorator says what is kept of its result.
+            output=call.joined_output or self._output or b"null",
             arguments=call.joined_arguments,
+            **self._members,
         )
         close_call(call, status, payload, error_id=self.error_id, error_type=self.error_type)
+
+    def _judge(self, call: Operation) -> str:
+        """Tell how a call ended that nothing left."""
+        if self._is_error is False:
+            return "ok"
+        if call.joined_failed:
+            return "error"
+        if self._is_error is None and call.joined_output is None and self._result is not _NOT_SET:
+            detected = detect_failure(self._result)
+            self._is_error, self._detector = detected is not None, detected or ""
+        if self._is_error:
+            self._fail_with_result(call)
+        return "error" if self._is_error else "ok"
+
+    def _fail_with_result(self, call: Operation) -> None:
+        if call.agent is not None and not call.joined_failed:
+            value = None if self._result is _NOT_SET else self._result
+            call.error_id = emit_returned_failure(call, call.agent, value, self._detector)
+            call.error_type = type_of_returned(value)
+            call.joined_failed = True
 
 
 def innermost_call(operation: Operation | None = None) -> OuterCall | None:
