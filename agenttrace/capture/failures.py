@@ -20,6 +20,7 @@ from agenttrace.capture.waiting import absorb
 from agenttrace.events import new_id
 
 __all__ = [
+    "SIGNALS",
     "build_error",
     "emit_error",
     "emit_returned_failure",
@@ -31,10 +32,14 @@ __all__ = [
 ]
 
 
+SIGNALS: set[type[Exception]] = set()
+"""Exceptions by which a library steers what it runs, and which are no errors; integrations add theirs."""
+
+
 def status_of(exc: BaseException) -> str:
     """Tell how an operation ended that *exc* left: ``error``, ``cancelled`` or ``stopped_early``."""
     if isinstance(exc, Exception):
-        return "error"
+        return "stopped_early" if SIGNALS and isinstance(exc, tuple(SIGNALS)) else "error"
     if isinstance(exc, (KeyboardInterrupt, SystemExit, asyncio.CancelledError)):
         return "cancelled"
     if isinstance(exc, GeneratorExit):
