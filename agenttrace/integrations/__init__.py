@@ -21,6 +21,7 @@ INTEGRATIONS = {
     "tenacity": "agenttrace.integrations.tenacity",
     "stamina": "agenttrace.integrations.stamina",
     "mcp": "agenttrace.integrations.mcp",
+    "langgraph": "agenttrace.integrations.langgraph",
     "anthropic": "agenttrace.integrations.anthropic",
     "openai_agents": "agenttrace.integrations.openai_agents",
 }

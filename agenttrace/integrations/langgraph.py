@@ -1,0 +1,57 @@
+"""
+Follow LangGraph 1.x, and the models and tools of langchain-core that it stands on.
+
+Graphs, nodes and subgraphs are agents, chat models turns, tools calls; the modules beside this one
+say how. Owns which attributes are replaced. Invariant: what a version lacks is noted for ``doctor``
+and costs no more than what stood there; with tracing off, graphs and models are called directly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib.util import find_spec
+from types import ModuleType
+
+from agenttrace.capture.failures import SIGNALS
+from agenttrace.integrations.langgraph_models import describe_callbacks, describe_models
+from agenttrace.integrations.langgraph_nodes import describe_runner
+from agenttrace.integrations.langgraph_runs import GraphRun
+from agenttrace.integrations.langgraph_streams import trace_stream
+from agenttrace.integrations.langgraph_tools import describe_tool_node, describe_tools
+from agenttrace.integrations.patching import Library, Patch, note_problem
+
+__all__ = ["install", "uninstall"]
+
+
+def _describe_graphs(module: ModuleType) -> Iterable[Patch]:
+    """List the patches of ``langgraph.pregel``, which every version has."""
+    graph = module.Pregel
+    yield Patch(graph, "stream", lambda stream: trace_stream(stream, GraphRun))
+    yield Patch(graph, "astream", lambda stream: trace_stream(stream, GraphRun))
+    if find_spec("langgraph.pregel._runner") is None:
+        note_problem(
+            "langgraph", "this LangGraph is older than 1.0, or changed: its nodes are no agents of their own"
+        )
+
+
+def _describe_errors(module: ModuleType) -> Iterable[Patch]:
+    """Know what LangGraph raises to steer a graph; nothing is replaced."""
+    SIGNALS.add(module.GraphBubbleUp)
+    return ()
+
+
+_LIBRARY = Library(
+    "langgraph",
+    {
+        "langchain_core.language_models.chat_models": describe_models,
+        "langchain_core.callbacks.manager": describe_callbacks,
+        "langchain_core.tools.base": describe_tools,
+        "langgraph.errors": _describe_errors,
+        "langgraph.pregel": _describe_graphs,
+        "langgraph.pregel._runner": describe_runner,
+        "langgraph.prebuilt.tool_node": describe_tool_node,
+    },
+)
+
+install = _LIBRARY.install
+uninstall = _LIBRARY.uninstall

@@ -1,0 +1,73 @@
+"""
+Which agent asked for a tool call, so that the call becomes its own wherever a graph makes it.
+
+In a graph one node asks the model and another runs the tools. Invariants: an id counts within its
+conversation, and the last agent that asked under it counts; only what stands in a graph is looked up;
+at most 1,024 ids are remembered, the oldest are forgotten first.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from threading import Lock
+from typing import Any
+
+from agenttrace.capture.context import Operation
+
+__all__ = ["agent_run_around", "find_asker", "note_asked", "stand_for"]
+
+_LIMIT_COUNT = 1_024
+
+_ASKED: OrderedDict[tuple[str, str], Operation] = OrderedDict()
+_LOCK = Lock()
+"""Protects ``_ASKED``: nodes of a graph run in threads of their own."""
+
+
+def agent_run_around(operation: Operation | None) -> Operation | None:
+    """Give the run of an agent that *operation* is, or stands in; None outside any agent."""
+    while operation is not None and (operation.kind != "agent" or operation.is_series):
+        operation = operation.parent
+    return operation
+
+
+def note_asked(operation: Operation | None, calls: Iterable[Any]) -> None:
+    """
+    Remember that the agent around *operation* asked for *calls*.
+
+    Args:
+        operation: Where the model was asked.
+        calls: LangChain's tool calls, ``{id, name, args}``; those without an id are left out.
+    """
+    asker = agent_run_around(operation)
+    if asker is None:
+        return
+    with _LOCK:
+        for call in calls:
+            call_id = call.get("id") if isinstance(call, Mapping) else None
+            if isinstance(call_id, str) and call_id:
+                key = (asker.conversation_id, call_id)
+                _ASKED[key] = asker
+                _ASKED.move_to_end(key)
+        while len(_ASKED) > _LIMIT_COUNT:
+            _ASKED.popitem(last=False)
+
+
+def find_asker(conversation_id: str, call_id: Any) -> Operation | None:
+    """Give the run in which *call_id* was asked for; None where nobody is known."""
+    return _ASKED.get((conversation_id, call_id)) if isinstance(call_id, str) else None
+
+
+def stand_for(asker: Operation, here: Operation | None) -> Operation:
+    """
+    Give what stands for the run *asker* where the program stands now, for calls to be made in.
+
+    It has the agent and the span of that run, which may be over, and no rows; what leaves it goes on
+    to *here*.
+    """
+    made = Operation("agent", asker.name, asker.conversation_id, asker.agent, here)
+    made.span_id = asker.span_id
+    place = asker.__dict__.get("place")
+    if place is not None:
+        made.__dict__["place"] = place
+    return made

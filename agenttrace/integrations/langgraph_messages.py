@@ -1,0 +1,159 @@
+"""
+LangChain's messages, and states that are full of them, as plain values.
+
+Messages take the form of OpenAI's chat, because every reader of this project knows that one.
+Invariants: equal messages give equal values, whatever ids LangChain gave them meanwhile, so that a
+history that is sent again is known; a state keeps the last message of each list and says how many
+stood before it; what is no message stays what it is. Pure, and nothing here runs code of a user's
+class beyond reading fields.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from agenttrace.encode.marks import Mark
+
+__all__ = ["describe_message", "describe_messages", "describe_output", "describe_state", "is_message"]
+
+_ROLES = {
+    "human": "user",
+    "ai": "assistant",
+    "AIMessageChunk": "assistant",
+    "system": "system",
+    "tool": "tool",
+    "function": "function",
+    "remove": "remove",
+}
+_CALL_BLOCKS = frozenset(("tool_use", "tool_call", "tool_call_chunk", "function_call", "input_json_delta"))
+"""Blocks of content that say again what ``tool_calls`` says."""
+_NEW_MESSAGES = 32
+"""How many messages of an update are kept; they are mostly new."""
+
+
+def is_message(value: Any) -> bool:
+    """Tell whether *value* is one of LangChain's messages."""
+    module = sys.modules.get("langchain_core.messages.base")
+    kind = getattr(module, "BaseMessage", None)
+    return isinstance(kind, type) and isinstance(value, kind)
+
+
+def describe_message(message: Any) -> dict[str, Any]:
+    """
+    Give one message as ``{role, content, …}``.
+
+    Returns:
+        With ``tool_calls`` for an answer that asks for tools, also for those with rejected arguments;
+        with ``tool_call_id``, and ``status`` where it failed, for a tool's result.
+    """
+    kind = str(getattr(message, "type", ""))
+    role = _ROLES.get(kind) or str(getattr(message, "role", None) or kind)
+    described: dict[str, Any] = {"role": role}
+    calls = [_describe_call(call) for call in _calls_of(message)]
+    described["content"] = _describe_content(getattr(message, "content", None), bool(calls))
+    name = getattr(message, "name", None)
+    if name:
+        described["name"] = name
+    if calls:
+        described["tool_calls"] = calls
+    if role == "tool":
+        described["tool_call_id"] = getattr(message, "tool_call_id", None)
+        if getattr(message, "status", None) == "error":
+            described["status"] = "error"
+    return described
+
+
+def _calls_of(message: Any) -> list[Mapping[str, Any]]:
+    found: list[Mapping[str, Any]] = []
+    for name in ("tool_calls", "invalid_tool_calls"):
+        calls = getattr(message, name, None)
+        if isinstance(calls, list):
+            found += [call for call in calls if isinstance(call, Mapping)]
+    return found
+
+
+def _describe_call(call: Mapping[str, Any]) -> dict[str, Any]:
+    arguments = call.get("args")
+    if not isinstance(arguments, str):
+        arguments = json.dumps(arguments, ensure_ascii=False, default=str)
+    return {
+        "id": call.get("id"),
+        "type": "function",
+        "function": {"name": call.get("name"), "arguments": arguments},
+    }
+
+
+def _describe_content(content: Any, has_calls: bool) -> Any:
+    if not has_calls or not isinstance(content, list):
+        return content
+    return [part for part in content if not (isinstance(part, Mapping) and part.get("type") in _CALL_BLOCKS)]
+
+
+def describe_messages(messages: Any) -> list[Any]:
+    """Give each of *messages* described; what is no message stays."""
+    return [describe_message(one) if is_message(one) else one for one in messages]
+
+
+def _is_history(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and bool(value) and any(map(is_message, value))
+
+
+def _describe_history(messages: Sequence[Any], kept_count: int) -> list[Any]:
+    """Give the last messages; the ones before are a mark, since they stand in rows of their own."""
+    last = describe_messages(messages[-kept_count:])
+    missing = len(messages) - len(last)
+    return [Mark("cut", items=missing), *last] if missing else last
+
+
+def describe_state(state: Any, kept_count: int = 1) -> Any:
+    """
+    Give a state, or an update of one, with the histories in it shortened.
+
+    Args:
+        state: A dict, a dataclass, a model of pydantic, a list of messages, or anything else.
+        kept_count: How many messages of each list are kept: the last ones.
+    """
+    if isinstance(state, Mapping):
+        return {key: _describe_field(value, kept_count) for key, value in state.items()}
+    found = _fields_of(state)
+    if found is None:
+        return _describe_field(state, kept_count)
+    return {key: _describe_field(value, kept_count) for key, value in found.items()}
+
+
+def _describe_field(value: Any, kept_count: int) -> Any:
+    if _is_history(value):
+        return _describe_history(value, kept_count)
+    return describe_message(value) if is_message(value) else value
+
+
+def _fields_of(state: Any) -> dict[str, Any] | None:
+    """Give the fields of a state that is an object; None for what is none."""
+    if isinstance(state, type) or is_message(state):
+        return None
+    if is_dataclass(state):
+        return {one.name: getattr(state, one.name, None) for one in fields(state)}
+    names = getattr(type(state), "model_fields", None)
+    if isinstance(names, Mapping):
+        return {name: getattr(state, name, None) for name in names}
+    return None
+
+
+def describe_output(value: Any) -> Any:
+    """Give what a node or a tool returned: a state's update, a ``Command``, or a list of those."""
+    if isinstance(value, list) and not _is_history(value):
+        return [describe_output(one) for one in value]
+    if type(value).__name__ == "Command" and hasattr(value, "goto"):
+        parts = {
+            name: getattr(value, name, None)
+            for name in ("goto", "graph", "update", "resume")
+            if getattr(value, name, None) not in (None, (), [])
+        }
+        if "update" in parts:
+            parts["update"] = describe_state(parts["update"], _NEW_MESSAGES)
+        return parts
+    return describe_state(value, _NEW_MESSAGES)

@@ -1,0 +1,300 @@
+"""
+LangChain's chat models: each request and its answer as one turn of the agent around it.
+
+Invariants: messages, chunks and exceptions reach the program as the model gave them, and a stream
+stays as lazy as it was; where the model's own SDK is followed too, its turn inside is this same
+turn. Followed are ``invoke`` and what is built on it (``_generate_with_cache``, once per list of
+messages) and ``stream``; pieces are read where every model hands them on, in ``on_llm_new_token``.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from types import ModuleType
+from typing import Any
+
+from agenttrace.capture.context import CURRENT, SWITCH, Operation, real_of
+from agenttrace.capture.turns import ModelTurn
+from agenttrace.errors import contained
+from agenttrace.integrations.langgraph_asked import note_asked
+from agenttrace.integrations.langgraph_messages import describe_message, describe_messages, is_message
+from agenttrace.integrations.langgraph_streams import trace_stream
+from agenttrace.integrations.patching import Patch
+
+__all__ = ["describe_callbacks", "describe_models"]
+
+_OWN_PARAMS = frozenset(("run_manager", "config", "input", "messages"))
+_NAMES = ("model", "model_name", "model_id", "deployment_name")
+
+
+# ------------------------------------------------------------------ what is asked, what came
+
+
+def _open_turn(model: Any, messages: Any, options: Mapping[str, Any]) -> ModelTurn:
+    """Open a turn; *options* are those of the call: tools, stop words, and whatever was bound."""
+    params = {name: value for name, value in options.items() if name not in _OWN_PARAMS and value is not None}
+    said = _said_of(model, options)
+    for name in ("temperature", "max_tokens"):
+        if said.get(f"ls_{name}") is not None:
+            params.setdefault(name, said[f"ls_{name}"])
+    asked = said.get("ls_model_name") or _name_of(model)
+    provider = said.get("ls_provider")
+    return ModelTurn(
+        str(asked),
+        provider if isinstance(provider, str) else None,
+        describe_messages(messages),
+        None,
+        params or None,
+    ).open()
+
+
+def _said_of(model: Any, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Give what a model says of itself to tracers: ``ls_provider``, ``ls_model_name`` and the like."""
+    options = {name: value for name, value in options.items() if name not in _OWN_PARAMS}
+    try:
+        said = model._get_ls_params(**options)
+    except Exception:  # a model's own method; LangChain will hear of it too
+        return {}
+    return said if isinstance(said, Mapping) else {}
+
+
+def _name_of(model: Any) -> str:
+    for name in _NAMES:
+        value = getattr(model, name, None)
+        if isinstance(value, str) and value:
+            return value
+    return type(model).__name__
+
+
+def _tell(turn: ModelTurn, operation: Operation | None, message: Any) -> None:
+    """Tell *turn* what the model answered."""
+    metadata = getattr(message, "response_metadata", None)
+    metadata = metadata if isinstance(metadata, Mapping) else {}
+    answer_id = metadata.get("id") or getattr(message, "id", None)
+    if isinstance(answer_id, str) and answer_id.startswith(("run-", "lc_", "lc-")):
+        answer_id = None  # LangChain's own
+    reason = next(
+        (metadata[name] for name in ("finish_reason", "stop_reason", "done_reason") if metadata.get(name)),
+        None,
+    )
+    turn.set_output(
+        describe_message(message),
+        finish_reason=reason if isinstance(reason, str) else None,
+        response_id=answer_id if isinstance(answer_id, str) else None,
+    )
+    answered = metadata.get("model_name") or metadata.get("model")
+    if isinstance(answered, str):
+        turn.set_answered(answered)
+    usage = getattr(message, "usage_metadata", None)
+    if isinstance(usage, Mapping) and not _is_from_cache(usage):
+        turn.set_usage(
+            metadata.get("token_usage") or metadata.get("usage") or dict(usage), **_counts_of(usage)
+        )
+    note_asked(operation, getattr(message, "tool_calls", None) or ())
+
+
+def _is_from_cache(usage: Mapping[str, Any]) -> bool:
+    """Tell an answer out of LangChain's own cache, for which nothing was paid."""
+    return usage.get("total_cost") == 0
+
+
+def _counts_of(usage: Mapping[str, Any]) -> dict[str, Any]:
+    """Give our counts; LangChain's ``input_tokens`` are all input, as ours are."""
+    details = usage.get("input_token_details"), usage.get("output_token_details")
+    read, written = (one if isinstance(one, Mapping) else {} for one in details)
+    return {
+        "input_tokens": usage.get("input_tokens"),
+        "output_tokens": usage.get("output_tokens"),
+        "cache_read_tokens": read.get("cache_read"),
+        "cache_write_tokens": read.get("cache_creation"),
+        "reasoning_tokens": written.get("reasoning"),
+    }
+
+
+# ------------------------------------------------------------------ invoke
+
+
+class _Turn:
+    """The turn of one ``_generate_with_cache``."""
+
+    def __init__(self, model: Any, messages: Any, args: tuple[Any, ...], options: dict[str, Any]) -> None:
+        self._turn: ModelTurn | None = None
+        self._operation: Operation | None = None
+        with contained("integrations.langgraph.model"):
+            if args:
+                options = {**options, "stop": args[0]}
+            self._turn = _open_turn(model, messages, options)
+            self._operation = CURRENT.get()
+
+    def end(self, result: Any) -> None:
+        """Close it with a ``ChatResult``."""
+        turn = self._turn
+        if turn is not None:
+            with contained("integrations.langgraph.model"):
+                _tell(turn, self._operation, result.generations[0].message)
+            turn.close()
+
+    def fail(self, exc: BaseException) -> None:
+        """Close it with what left it."""
+        if self._turn is not None:
+            self._turn.close(exc)
+
+
+def _build_generate(generate: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(generate)
+    def generate_traced(self: Any, messages: Any, *args: Any, **kwargs: Any) -> Any:
+        if not SWITCH:
+            return generate(self, messages, *args, **kwargs)
+        turn = _Turn(self, messages, args, kwargs)
+        try:
+            result = generate(self, messages, *args, **kwargs)
+        except BaseException as exc:
+            turn.fail(exc)
+            raise
+        turn.end(result)
+        return result
+
+    return generate_traced
+
+
+def _build_async_generate(generate: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
+    @functools.wraps(generate)
+    async def generate_traced(self: Any, messages: Any, *args: Any, **kwargs: Any) -> Any:
+        if not SWITCH:
+            return await generate(self, messages, *args, **kwargs)
+        turn = _Turn(self, messages, args, kwargs)
+        try:
+            result = await generate(self, messages, *args, **kwargs)
+        except BaseException as exc:
+            turn.fail(exc)
+            raise
+        turn.end(result)
+        return result
+
+    return generate_traced
+
+
+# ------------------------------------------------------------------ stream
+
+
+class _StreamedTurn:
+    """The turn of one ``stream``: what ``shapes`` calls around its generator."""
+
+    keeps_items = False
+
+    def __init__(self) -> None:
+        self._turn: ModelTurn | None = None
+        self._operation: Operation | None = None
+        self._chunks: list[Any] = []
+
+    def add(self, item: Any) -> None:
+        """Keep a piece of the answer, as LangChain does until the end."""
+        if self._turn is not None:
+            self._chunks.append(item)
+
+    def begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Operation | None:
+        """Open the turn as the first piece is asked for."""
+        with contained("integrations.langgraph.stream"):
+            asked = args[1] if len(args) > 1 else kwargs.get("input")
+            turn = _open_turn(args[0], _messages_of(asked), kwargs)
+            self._operation = CURRENT.get()
+            turn.leave()
+            self._turn = turn
+            return self._operation
+        return None
+
+    def finish(self, call: Operation, value: Any, extra: bytes = b"") -> None:
+        """Close it with what the pieces make together."""
+        turn, chunks = self._turn, self._chunks
+        if turn is not None:
+            with contained("integrations.langgraph.stream"):
+                if chunks:
+                    whole = chunks[0] if len(chunks) == 1 else chunks[0] + chunks[1:]
+                    _tell(turn, self._operation, whole)
+            turn.close()
+
+    def fail(self, call: Operation, exc: BaseException, extra: bytes = b"") -> None:
+        """Close it with what left it; what had come is kept as its pieces."""
+        if self._turn is not None:
+            self._turn.close(exc)
+
+
+def _messages_of(asked: Any) -> Any:
+    """Give the messages in what a model is asked with: a prompt, a text, or what can be made messages."""
+    if isinstance(asked, str):
+        return [{"role": "user", "content": asked}]
+    if hasattr(asked, "to_messages"):
+        return asked.to_messages()
+    if isinstance(asked, list) and not all(map(is_message, asked)):
+        from langchain_core.messages import convert_to_messages  # late: only programs that use it have it
+
+        return convert_to_messages(asked)
+    return asked
+
+
+def _trace_stream(stream: Any) -> Any:
+    return trace_stream(stream, _StreamedTurn)
+
+
+# ------------------------------------------------------------------ pieces
+
+
+def _note_token(token: Any) -> None:
+    operation = real_of(CURRENT.get())
+    turn = None if operation is None else operation.__dict__.get("turn")
+    if isinstance(turn, ModelTurn):
+        with contained("integrations.langgraph.token"):
+            text = _text_of(token)
+            if text:
+                turn.delta(text)
+            else:
+                turn.note_chunk()
+
+
+def _text_of(token: Any) -> str:
+    if isinstance(token, str):
+        return token
+    parts = token if isinstance(token, list) else ()
+    texts = [
+        one if isinstance(one, str) else one.get("text") for one in parts if isinstance(one, (str, dict))
+    ]
+    return "".join(text for text in texts if isinstance(text, str))
+
+
+def _build_token(on_token: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(on_token)
+    def on_token_traced(self: Any, token: Any = "", *args: Any, **kwargs: Any) -> Any:
+        if SWITCH:
+            _note_token(token)
+        return on_token(self, token, *args, **kwargs)
+
+    return on_token_traced
+
+
+def _build_async_token(on_token: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
+    @functools.wraps(on_token)
+    async def on_token_traced(self: Any, token: Any = "", *args: Any, **kwargs: Any) -> Any:
+        if SWITCH:
+            _note_token(token)
+        return await on_token(self, token, *args, **kwargs)
+
+    return on_token_traced
+
+
+# ------------------------------------------------------------------ the table
+
+
+def describe_models(module: ModuleType) -> Iterable[Patch]:
+    """List the patches of ``langchain_core.language_models.chat_models``."""
+    model = module.BaseChatModel
+    yield Patch(model, "_generate_with_cache", _build_generate)
+    yield Patch(model, "_agenerate_with_cache", _build_async_generate)
+    yield Patch(model, "stream", _trace_stream)
+    yield Patch(model, "astream", _trace_stream)
+
+
+def describe_callbacks(module: ModuleType) -> Iterable[Patch]:
+    """List the patches of ``langchain_core.callbacks.manager``."""
+    yield Patch(module.CallbackManagerForLLMRun, "on_llm_new_token", _build_token)
+    yield Patch(module.AsyncCallbackManagerForLLMRun, "on_llm_new_token", _build_async_token)

@@ -1,0 +1,225 @@
+"""
+Nodes of a graph, and tasks of LangGraph's functional form: each run is one of an agent, child of
+the graph's.
+
+A ``ToolNode`` is none: what it runs are the calls of the agent that asked for them, and are recorded
+as that agent's. Invariants: a node runs in LangGraph's own threads and tasks as ever; the attempts of
+a retry policy are those that LangGraph makes; its hidden nodes stay hidden.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from types import ModuleType
+from typing import Any
+
+from agenttrace.capture import context
+from agenttrace.capture.attempts import enter_series, leave_series, open_series, stop_series
+from agenttrace.capture.context import CURRENT, SWITCH, Operation
+from agenttrace.capture.series import Series
+from agenttrace.errors import contained
+from agenttrace.integrations.langgraph_asked import find_asker, stand_for
+from agenttrace.integrations.langgraph_messages import describe_output, describe_state
+from agenttrace.integrations.langgraph_places import Place, begin_run, place_around
+from agenttrace.integrations.langgraph_runs import end_run, tell_handoff, tell_signal
+from agenttrace.integrations.langgraph_tools import tool_calls_in
+from agenttrace.integrations.patching import Patch
+
+__all__ = ["describe_runner"]
+
+_HIDDEN = "langsmith:hidden"
+
+
+class _NodeRun:
+    """One run of a node, entered when it is made."""
+
+    def __init__(self, task: Any, policies: Any, place: Place) -> None:
+        self.task = task
+        """What LangGraph is to run: the task, with its attempts looked at where it may have several."""
+        self._place: Place | None = None
+        self._writes = task.writes
+        self._series: Series | None = None
+        bound = _bound_of(task.proc)
+        operation = _asker_of(task, bound, place)
+        if operation is None:
+            self._place = place.take(str(task.name))
+            metadata = {"framework": "langgraph", "step": _step_of(task)}
+            operation = begin_run(self._place, describe_state(task.input), metadata)
+        operation.__dict__["node"] = True
+        if hasattr(bound, "get_subgraphs") and hasattr(bound, "stream"):
+            operation.__dict__["graph"] = bound
+        self._operation = operation
+        self._previous = CURRENT.get()
+        CURRENT.set(operation)
+        if policies:
+            with contained("integrations.langgraph.attempts"):
+                limits = [getattr(policy, "max_attempts", None) for policy in policies]
+                limit_count = max((limit for limit in limits if isinstance(limit, int)), default=None)
+                self._series = open_series("langgraph", limit_count)
+                self.task = replace(task, proc=_Attempts(task.proc, self._series))
+
+    def finish(self, result: Any) -> None:
+        """End it with what the node returned."""
+        self._leave()
+        with contained("integrations.langgraph.node"):
+            for one in result if isinstance(result, list) else [result]:
+                if type(one).__name__ == "Command":
+                    tell_handoff(self._operation, one)
+            self._end(describe_output(self._written() if result is None else result), None)
+
+    def fail(self, exc: BaseException) -> None:
+        """End it with what left it."""
+        self._leave()
+        with contained("integrations.langgraph.node"):
+            tell_signal(self._operation, exc)
+            self._end(None, exc)
+
+    def _leave(self) -> None:
+        with contained("integrations.langgraph.node"):
+            if self._series is not None:
+                stop_series(self._series)
+            context.leave_scope(self._operation, self._previous)
+
+    def _end(self, output: Any, exc: BaseException | None) -> None:
+        if self._place is not None:
+            end_run(self._operation, output, exc)
+            self._place.give_back()
+
+    def _written(self) -> dict[str, Any] | None:
+        """Give what the node wrote to the state, where it is streamed and returns nothing."""
+        found = {name: value for name, value in self._writes if not name.startswith(("branch:", "__"))}
+        return found or None
+
+
+def _step_of(task: Any) -> Any:
+    metadata = task.config.get("metadata") if isinstance(task.config, Mapping) else None
+    return metadata.get("langgraph_step") if isinstance(metadata, Mapping) else None
+
+
+def _bound_of(proc: Any) -> Any:
+    """Give what a node was made of, without what writes its result to the state."""
+    steps = getattr(proc, "steps", None)
+    bound = steps[0] if isinstance(steps, list) and steps else proc
+    return getattr(bound, "bound", bound)
+
+
+def _asker_of(task: Any, bound: Any, place: Place) -> Operation | None:
+    """Give what stands for the agent whose calls a ``ToolNode`` is to run; None where it is not known."""
+    if not any(kind.__name__ == "ToolNode" for kind in type(bound).__mro__):
+        return None
+    conversation_id = place.agent.conversation_id
+    askers = [find_asker(conversation_id, call.get("id")) for call in tool_calls_in(task.input)]
+    if (
+        not askers
+        or askers[0] is None
+        or any(one is None or one.agent is not askers[0].agent for one in askers)
+    ):
+        return None
+    return stand_for(askers[0], CURRENT.get())
+
+
+def _begin(task: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _NodeRun | None:
+    """Begin a run of *task*'s node; None where it is hidden, or nothing is recorded."""
+    if not SWITCH:
+        return None
+    with contained("integrations.langgraph.node"):
+        place = place_around(CURRENT.get())
+        tags = task.config.get("tags") if isinstance(task.config, Mapping) else None
+        if place is not None and _HIDDEN not in (tags or ()):
+            policies = task.retry_policy or (args[0] if args else kwargs.get("retry_policy"))
+            return _NodeRun(task, policies, place)
+    return None
+
+
+# ------------------------------------------------------------------ attempts
+
+
+class _Attempts:
+    """What a task runs, with each attempt told to a series."""
+
+    def __init__(self, proc: Any, series: Series) -> None:
+        self._proc = proc
+        self._series = series
+        self._failed_s: float | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._proc, name)
+
+    def invoke(self, *args: Any, **kwargs: Any) -> Any:
+        with self._attempt():
+            return self._proc.invoke(*args, **kwargs)
+
+    async def ainvoke(self, *args: Any, **kwargs: Any) -> Any:
+        with self._attempt():
+            return await self._proc.ainvoke(*args, **kwargs)
+
+    async def astream(self, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        with self._attempt():
+            async for item in self._proc.astream(*args, **kwargs):
+                yield item
+
+    @contextmanager
+    def _attempt(self) -> Iterator[None]:
+        with contained("integrations.langgraph.attempts"):
+            waited_ms = None if self._failed_s is None else (time.monotonic() - self._failed_s) * 1000
+            self._series.begin(None, waited_ms)
+            enter_series(self._series)
+        try:
+            yield
+        except BaseException as exc:
+            self._end(exc)
+            raise
+        self._end(None)
+
+    def _end(self, exc: BaseException | None) -> None:
+        with contained("integrations.langgraph.attempts"):
+            leave_series(self._series)
+            self._failed_s = time.monotonic()
+            self._series.end(exc)
+
+
+# ------------------------------------------------------------------ the table
+
+
+def _build_run(run: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(run)
+    def run_traced(task: Any, *args: Any, **kwargs: Any) -> Any:
+        node = _begin(task, args, kwargs)
+        if node is None:
+            return run(task, *args, **kwargs)
+        try:
+            result = run(node.task, *args, **kwargs)
+        except BaseException as exc:
+            node.fail(exc)
+            raise
+        node.finish(result)
+        return result
+
+    return run_traced
+
+
+def _build_async_run(run: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
+    @functools.wraps(run)
+    async def run_traced(task: Any, *args: Any, **kwargs: Any) -> Any:
+        node = _begin(task, args, kwargs)
+        if node is None:
+            return await run(task, *args, **kwargs)
+        try:
+            result = await run(node.task, *args, **kwargs)
+        except BaseException as exc:
+            node.fail(exc)
+            raise
+        node.finish(result)
+        return result
+
+    return run_traced
+
+
+def describe_runner(module: ModuleType) -> Iterable[Patch]:
+    """List the patches of ``langgraph.pregel._runner``."""
+    yield Patch(module, "run_with_retry", _build_run)
+    yield Patch(module, "arun_with_retry", _build_async_run)
