@@ -56,7 +56,7 @@ def emit(
     error_type: str | None = None,
     extra: dict[str, Any] | None = None,
     ts_ns: int | None = None,
-) -> None:
+) -> bool:
     """
     Publish one event of *agent*.
 
@@ -66,6 +66,9 @@ def emit(
         payload: A JSON object as bytes.
         extra: Columns of ``events.EXTRA_COLUMNS``, and ``turn_in_run``.
         ts_ns: When it happened; now, unless given.
+
+    Returns:
+        False where it is known to be lost, and counted.
     """
     header = [
         kind,
@@ -84,7 +87,7 @@ def emit(
         error_type,
         extra,
     ]
-    PIPE.publish(_encode_header(header) + b"\n" + payload)
+    return PIPE.publish(_encode_header(header) + b"\n" + payload) is not False
 
 
 def emit_conversation(conversation_id: str, task: str | None, metadata: Any) -> None:

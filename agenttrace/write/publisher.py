@@ -85,41 +85,44 @@ class Publisher:
         """A ring is being emptied for good."""
         self._past = Past()
 
-    def publish(self, body: bytes) -> None:
+    def publish(self, body: bytes) -> bool:
         """
         Record one event.
 
         Args:
             body: As ``encode.codec`` builds it. The caller goes on once it is in the ring.
+
+        Returns:
+            False where the event is dropped, and counted.
         """
         ring = self._ring
         try:
             if get_ident() == self._turn.ident and not is_finalising():
                 ring.count_drop("writer_thread")
-                return
+                return False
             outcome = ring.put(body)
-            if outcome:
-                self._attend(ring, outcome, body)
+            return not outcome or self._attend(ring, outcome, body)
         except Exception as exc:
-            self._rescue(ring, body, exc)
+            return self._rescue(ring, body, exc)
 
-    def _attend(self, ring: Ring, outcome: int, body: bytes) -> None:
-        """Do what an event needs beside its place in the ring."""
+    def _attend(self, ring: Ring, outcome: int, body: bytes) -> bool:
+        """Do what an event needs beside its place in the ring; False where it is dropped."""
         making = self._making
         try:
-            self._attend_unforked(making, ring, outcome, body)
+            return self._attend_unforked(making, ring, outcome, body)
         except ValueError:
             if self._making is making:
                 raise  # otherwise forked meanwhile, amid the parent's ring; the parent has the event
+            return True
 
-    def _attend_unforked(self, making: Any, ring: Ring, outcome: int, body: bytes) -> None:
+    def _attend_unforked(self, making: Any, ring: Ring, outcome: int, body: bytes) -> bool:
         while outcome > NUDGE:
             if self._making is not making:
-                return  # forked meanwhile; the parent has it
+                return True  # forked meanwhile; the parent has it
             if outcome == CLOSED:
                 found = self._open_ring(body)
                 if found is None:
-                    return
+                    return not sys.is_finalizing()
                 ring = found
                 outcome = ring.put(body)
                 continue
@@ -132,15 +135,16 @@ class Publisher:
                 if outcome == FULL:
                     ring.begin_shortage(clock.now_ns())
                     ring.count_drop(reason)
-                    return
+                    return False
         writer = self._writer
         if writer is None:
-            return
+            return True
         if not writer.is_threaded:
             ring.expect_writer(resting=True)
             self._store_late(ring, writer)
         elif outcome == NUDGE:
             writer.call()
+        return True
 
     def _wait_for_room(self, ring: Ring, put: Callable[[bytes], int], body: bytes) -> int:
         """Try again until there is room, for as long as this place in the program may wait."""
@@ -174,18 +178,18 @@ class Publisher:
             self._past.add(ring, writer.turn)
             ring.dispose()
 
-    def _rescue(self, ring: Ring, body: bytes, exc: Exception) -> None:
+    def _rescue(self, ring: Ring, body: bytes, exc: Exception) -> bool:
         """Keep what went wrong away from the caller, and the event where that is possible."""
         try:
             if isinstance(exc, ValueError) and ring.is_closed:
-                if not ring.is_abandoned:  # otherwise the parent has it
-                    self._attend(ring, CLOSED, body)
-                return
+                # Of an abandoned one the parent has it.
+                return ring.is_abandoned or self._attend(ring, CLOSED, body)
             self._past.count("error")
             contain("write.publish", exc)
         except Exception:
             if is_strict():
                 raise
+        return False
 
     def _open_ring(self, body: bytes) -> Ring | None:
         """Give the ring, making one when needed; None where *body* has been taken care of."""
