@@ -7,7 +7,7 @@ and the SDK inside it both say something, the framework's word stands, and token
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from agenttrace.capture.emit import encode_value
 from agenttrace.capture.usage import add_usage, read_usage
@@ -15,10 +15,26 @@ from agenttrace.capture.usage import add_usage, read_usage
 __all__ = ["TurnFacts"]
 
 
+class _Failure(NamedTuple):
+    """A failure that came as an answer."""
+
+    value: Any
+
+
 class TurnFacts:
     """All that a turn says of itself, and what the turns that are a part of it say."""
 
-    __slots__ = ("_part", "_part_usage", "answered", "ending", "has_others", "output", "provider", "usage")
+    __slots__ = (
+        "_part",
+        "_part_usage",
+        "answered",
+        "ending",
+        "failure",
+        "has_others",
+        "output",
+        "provider",
+        "usage",
+    )
 
     def __init__(self, provider: str | None) -> None:
         self.provider = provider
@@ -30,6 +46,7 @@ class TurnFacts:
         self.usage: dict[str, Any] = {}
         self.has_others = False
         """Turns with rows of their own ran inside, and account for themselves."""
+        self.failure: _Failure | None = None
         self._part: TurnFacts | None = None
         """Of the turn inside that ended last."""
         self._part_usage: dict[str, Any] = {}
@@ -46,6 +63,16 @@ class TurnFacts:
         self.usage.update(read_usage(usage, counts))
         if usage is not None:
             self.ending["usage"] = encode_value(usage)
+
+    def set_failure(self, value: Any) -> None:
+        """Keep that the answer is a failure."""
+        self.failure = _Failure(value)
+
+    def told_failure(self) -> _Failure | None:
+        """Give the failure that this turn says, or that stands in for an answer nobody else gave."""
+        if self.failure is not None or self.output is not None:
+            return self.failure
+        return None if self._part is None else self._part.told_failure()
 
     def take(self, part: TurnFacts) -> None:
         """Take over what a turn says that was a part of this one."""

@@ -19,8 +19,11 @@ from agenttrace.capture.calls import end_in_child
 from agenttrace.capture.context import CURRENT, PIPE, SWITCH, Operation
 from agenttrace.capture.deltas import Deltas
 from agenttrace.capture.emit import announce_agent, emit, encode_value, object_of
-from agenttrace.capture.failures import record_failure, status_of
+from agenttrace.capture.detectors import type_of_returned
+from agenttrace.capture.failures import emit_returned_failure, record_failure, status_of
 from agenttrace.capture.handles import ScopeHandle
+from agenttrace.capture.rebuilt import TurnCalls
+from agenttrace.capture.history import encode_sent
 from agenttrace.capture.run_budget import note_turn
 from agenttrace.capture.turn_attempts import TurnAttempts
 from agenttrace.capture.turn_facts import TurnFacts
@@ -63,6 +66,7 @@ class ModelTurn(ScopeHandle):
         """The open turn that is a part of this one."""
         self._is_answered = False
         """A turn inside has answered for this one; the next one is a turn of its own."""
+        self._calls: TurnCalls | None = None
 
     # ------------------------------------------------------------- open, leave, close
 
@@ -127,6 +131,8 @@ class ModelTurn(ScopeHandle):
         parent = context.enclosing_agent(announce_agent)
         agent = parent.agent
         assert agent is not None, "an enclosing agent has an agent"
+        calls = TurnCalls(parent, self._params)
+        calls.open(self._input)  # before what was caught is written: it may be what a call gave
         if parent.caught is not None:
             parent.caught.settle()
         if parent.failed_calls:
@@ -136,19 +142,21 @@ class ModelTurn(ScopeHandle):
         given = self._given_turn
         self._turn_column = {"turn_in_run": agent.turns} if given is None else {"turn": given}
         operation = Operation("model", self._model, parent.conversation_id, agent, parent)
-        emit(
+        sent = encode_sent(agent.conversation_id, operation.span_id, self._input, self._params)
+        is_kept = emit(
             "model_call",
             agent,
-            object_of(
-                input=encode_value(self._input),
-                params=None if self._params is None else encode_value(self._params),
-            ),
+            object_of(input=sent.input, params=sent.params),
             span_id=operation.span_id,
             parent_span_id=parent.span_id,
             extra={**self._turn_column, "model": self._model, "provider": self._facts.provider},
             ts_ns=operation.started_ns,
         )
+        if is_kept:
+            sent.remember()
         operation.recorded = True
+        calls.begin(operation.span_id)
+        self._calls = calls
         self._begin(operation)
 
     def _begin(self, operation: Operation) -> None:
@@ -170,6 +178,10 @@ class ModelTurn(ScopeHandle):
         part = Operation("model", inner._model, operation.conversation_id, operation.agent, operation)
         part.span_id, part.stands_for = operation.span_id, operation
         inner._outer, self._inner = self, inner
+        if operation.parent is not None and operation.parent.agent is not None:
+            inner._calls = TurnCalls(operation.parent, inner._params)
+            inner._calls.open(inner._input)
+            inner._calls.begin(operation.span_id)
         inner._begin(part)
         root = self._root()
         if root._attempts is not None:
@@ -276,6 +288,8 @@ class ModelTurn(ScopeHandle):
             return
         with contained("capture.set_output"):
             self._facts.set_output(value, finish_reason, response_id)
+            if self._calls is not None and self._root()._is_told():
+                self._calls.answer(value)
 
     def set_usage(self, usage: Any = None, /, **counts: Any) -> None:
         """
@@ -290,6 +304,18 @@ class ModelTurn(ScopeHandle):
             return
         with contained("capture.set_usage"):
             self._facts.set_usage(usage, counts)
+
+    def fail(self, failure: Any) -> None:
+        """Let the turn end as failed, unless an exception ends it: the answer itself says so."""
+        if self._operation is not None:
+            with contained("capture.turn_fail"):
+                self._facts.set_failure(failure)
+
+    def note_caller(self, place: dict[str, Any] | None) -> None:
+        """Keep which line of the program asked, for the failures that leave only a library's own lines."""
+        operation = self._root()._operation
+        if operation is not None and place is not None:
+            operation.__dict__["called_from"] = place
 
     # ------------------------------------------------------------- the end
 
@@ -314,6 +340,9 @@ class ModelTurn(ScopeHandle):
             error_type = None if status == "stopped_early" else type(exc).__name__
             if status == "error":
                 error_id = record_failure(operation, exc, agent)
+        elif (failure := self._facts.told_failure()) is not None:
+            status, error_type = "error", type_of_returned(failure.value)
+            error_id = emit_returned_failure(operation, agent, failure.value, "model_turn")
         output = self._facts.told("output")
         if output is None or status != "ok":
             deltas.write_rest()
@@ -350,6 +379,8 @@ class ModelTurn(ScopeHandle):
             extra=columns,
             ts_ns=now_ns,
         )
+        if self._calls is not None:
+            self._calls.close(now_ns)
         note_turn(operation, columns, ending)
 
 

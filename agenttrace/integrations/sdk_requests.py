@@ -1,343 +1,285 @@
 """
-What the SDKs of model providers have in common: one method that makes every request, tries it again, and
-makes an answer, a stream or a raw response of what comes.
+Requests of a model's SDK, as it makes them: which of them asks a model, its attempts, its answer.
 
-Owns the patches of a base client, its streams and its raw responses. Invariants: results and errors are the
-SDK's own objects; a request that asks no model for an answer is not looked at; however a turn's answer is
-consumed, its turn ends. Cost while tracing is off: the switch.
+Shared by the SDKs that are made alike: one base client sends every request, sleeps between attempts and
+makes the response. Invariants: what the program gets is what the SDK made, and exceptions pass as they
+are; an SDK that lacks a seam loses what is seen through it, and nothing else. Cost while tracing is off:
+the switch.
 """
 
 from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextvars import ContextVar
 from types import ModuleType
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 from agenttrace.capture.context import SWITCH
-from agenttrace.capture.turns import ModelTurn, model_turn
+from agenttrace.capture.turns import model_turn
 from agenttrace.errors import contained
-from agenttrace.integrations.patching import Patch, note_problem
-from agenttrace.integrations.sdk_streams import KEY, Answer, Parts, follow_stream, tell_answer
+from agenttrace.integrations.patching import Library, Patch
+from agenttrace.integrations.sdk_attempts import describe_failure
+from agenttrace.integrations.sdk_exchange import Exchange, find_caller
+from agenttrace.integrations.sdk_reading import Api
+from agenttrace.integrations.sdk_streams import exchange_of, follow_stream, is_stream, watch_body
 
-__all__ = ["Question", "Reader", "describe_client", "describe_responses", "describe_streams"]
+__all__ = ["ModelSdk"]
 
-
-class Question(NamedTuple):
-    """What a request asks."""
-
-    model: str
-    messages: Any
-    """In the provider's own form."""
-    params: dict[str, Any]
-    """All else that was sent: instructions, tools, limits."""
+_EXCHANGE: ContextVar[Exchange | None] = ContextVar("agenttrace_sdk_exchange", default=None)
+"""The request that is being made; None for one that asks no model."""
 
 
-class Reader(Protocol):
-    """What is a provider's own."""
+class ModelSdk:
+    """One SDK: its name, what is asked where, and its patches."""
 
-    name: str
-    """Of the integration, the provider and who tries again."""
+    def __init__(self, name: str, apis: Mapping[str, Api], provider_of: Callable[[Any], str]) -> None:
+        """
+        Describe an SDK.
 
-    def read_question(self, path: str, body: Any) -> Question | None:
-        """Read a request to *path*; None where it asks no model for an answer."""
+        Args:
+            name: Of the package and of the integration.
+            apis: By path, as the SDK's own resources name it.
+            provider_of: Says who serves the models of a client.
+        """
+        self.name = name
+        self._apis = dict(apis)
+        self._provider_of = provider_of
+        self._place = f"integrations.{name}"
 
-    def read_answer(self, path: str, value: Any) -> Answer:
-        """Read a whole answer, the SDK's object or the wire's dict."""
+    def library(self, check: Callable[[ModuleType], Iterator[Patch]]) -> Library:
+        """
+        Make the library that patches it.
 
-    def begin_parts(self, path: str) -> Parts:
-        """Begin an answer that arrives in events."""
-
-
-class _Running(NamedTuple):
-    """A request on its way."""
-
-    turn: ModelTurn
-    path: str
-    handled: BaseException | None
-    """What the program was handling as it made the request."""
-
-
-_RUNNING: ContextVar[_Running | None] = ContextVar("agenttrace_sdk_request", default=None)
-
-
-# ------------------------------------------------------------------ one request
-
-
-def _open(reader: Reader, options: Any) -> _Running | None:
-    """Open the turn that a request with *options* is; None where it is none."""
-    with contained(f"integrations.{reader.name}.request"):
-        path = str(options.url).partition("?")[0]
-        if str(options.method).lower() != "post":
-            return None
-        question = reader.read_question(path, options.json_data)
-        if question is None:
-            return None
-        turn = model_turn(
-            question.model, provider=reader.name, input=question.messages, params=question.params
-        )
-        return _Running(turn.open(), path, sys.exception())
-    return None
-
-
-def _build_request(reader: Reader) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    def build(request: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(request)
-        def request_traced(self: Any, cast_to: Any, options: Any, *args: Any, **kwargs: Any) -> Any:
-            running = _open(reader, options) if SWITCH else None
-            if running is None:
-                return request(self, cast_to, options, *args, **kwargs)
-            around = _RUNNING.get()
-            _RUNNING.set(running)
-            try:
-                result = request(self, cast_to, options, *args, **kwargs)
-            except BaseException as exc:
-                running.turn.close(exc)
-                raise
-            finally:
-                _RUNNING.set(around)
-            _follow(reader, running, result)
-            return result
-
-        return request_traced
-
-    return build
-
-
-def _build_async_request(reader: Reader) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    def build(request: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(request)
-        async def request_traced(self: Any, cast_to: Any, options: Any, *args: Any, **kwargs: Any) -> Any:
-            running = _open(reader, options) if SWITCH else None
-            if running is None:
-                return await request(self, cast_to, options, *args, **kwargs)
-            around = _RUNNING.get()
-            _RUNNING.set(running)
-            try:
-                result = await request(self, cast_to, options, *args, **kwargs)
-            except BaseException as exc:
-                running.turn.close(exc)
-                raise
-            finally:
-                _RUNNING.set(around)
-            _follow(reader, running, result)
-            return result
-
-        return request_traced
-
-    return build
-
-
-# ------------------------------------------------------------------ its attempts
-
-
-def _fail_attempt(reader: Reader, client: Any, running: _Running, told: dict[str, Any]) -> None:
-    with contained(f"integrations.{reader.name}.retry"):
-        response = told.get("response")
-        failure: Any = sys.exception()
-        if response is not None:
-            failure = client._make_status_error_from_response(response)
-        elif failure is None or failure is running.handled:
-            failure = "the attempt failed"
-        limit_count = told.get("max_retries")
-        running.turn.fail_attempt(
-            failure,
-            limit_count=limit_count + 1 if isinstance(limit_count, int) else None,
-            by=reader.name,
+        Args:
+            check: Called with the package itself, as it is imported.
+        """
+        return Library(
+            self.name,
+            {
+                self.name: check,
+                f"{self.name}._base_client": self._describe_client,
+                f"{self.name}._response": _describe_responses,
+                f"{self.name}._legacy_response": _describe_responses,
+            },
         )
 
+    def _describe_client(self, module: ModuleType) -> Iterator[Patch]:
+        sync, awaiting, base = module.SyncAPIClient, module.AsyncAPIClient, module.BaseClient
+        # Where the body is made ready in a method of its own, the request follows in another one.
+        name = "_request" if hasattr(sync, "_copy_and_prepare") else "request"
+        yield Patch(sync, name, self._build_request)
+        yield Patch(awaiting, name, self._build_async_request)
+        yield Patch(base, "_build_request", self._build_attempt)
+        yield Patch(base, "_calculate_retry_timeout", self._build_timeout)
+        yield Patch(sync, "_process_response", self._build_process)
+        yield Patch(awaiting, "_process_response", self._build_async_process)
+        if hasattr(sync, "_sleep_for_retry"):  # before, the exception that is being handled has the response
+            yield Patch(sync, "_sleep_for_retry", self._build_sleep)
+            yield Patch(awaiting, "_sleep_for_retry", self._build_sleep)
 
-def _build_sleep(reader: Reader) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    def build(sleep: Callable[..., Any]) -> Callable[..., Any]:
+    # ------------------------------------------------------------- a request
+
+    def _open(self, client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Exchange | None:
+        """Open the turn that a request is; None for one that asks no model."""
+        with contained(f"{self._place}.request"):
+            options: Any = args[1] if len(args) > 1 else kwargs.get("options")
+            if str(getattr(options, "method", "")).lower() != "post":
+                return None
+            api = self._apis.get(str(options.url).partition("?")[0].rstrip("/"))
+            if api is None:
+                return None
+            body = dict(options.json_data) if isinstance(options.json_data, Mapping) else {}
+            if isinstance(getattr(options, "extra_json", None), Mapping):
+                body.update(options.extra_json)
+            asked = api.ask(body)
+            turn = model_turn(
+                asked.model, provider=self._provider_of(client), input=asked.input, params=asked.params
+            )
+            return Exchange(self.name, api.answer(), bool(kwargs.get("stream")), turn.open())
+        return None
+
+    def _build_request(self, request: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(request)
+        def traced_request(client: Any, *args: Any, **kwargs: Any) -> Any:
+            if not SWITCH:
+                return request(client, *args, **kwargs)
+            exchange, around = self._open(client, args, kwargs), _EXCHANGE.get()
+            _EXCHANGE.set(exchange)
+            try:
+                result = request(client, *args, **kwargs)
+            except BaseException as exc:
+                if exchange is not None:
+                    exchange.fail(exc)
+                raise
+            finally:
+                _EXCHANGE.set(around)  # by value: a coroutine may be closed in another context
+            if exchange is not None:
+                self._hand_over(exchange, result)
+            return result
+
+        return traced_request
+
+    def _build_async_request(self, request: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
+        @functools.wraps(request)
+        async def traced_request(client: Any, *args: Any, **kwargs: Any) -> Any:
+            if not SWITCH:
+                return await request(client, *args, **kwargs)
+            exchange, around = self._open(client, args, kwargs), _EXCHANGE.get()
+            _EXCHANGE.set(exchange)
+            try:
+                result = await request(client, *args, **kwargs)
+            except BaseException as exc:
+                if exchange is not None:
+                    exchange.fail(exc)
+                raise
+            finally:
+                _EXCHANGE.set(around)
+            if exchange is not None:
+                self._hand_over(exchange, result)
+            return result
+
+        return traced_request
+
+    def _hand_over(self, exchange: Exchange, result: Any) -> None:
+        """Tell what came with the response, or follow what is still to come."""
+        is_open = False
+        with contained(f"{self._place}.response"):
+            if is_stream(result):
+                follow_stream(result, exchange)
+                is_open = True
+            elif exchange.response is not None:
+                is_open = exchange_of(exchange.response) is exchange
+        exchange.go_on(result, is_open)
+
+    # ------------------------------------------------------------- its attempts
+
+    def _mine(self) -> Exchange | None:
+        exchange = _EXCHANGE.get()
+        return exchange if exchange is not None and exchange.name == self.name else None
+
+    def _build_attempt(self, build: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(build)
+        def build_request(client: Any, *args: Any, **kwargs: Any) -> Any:
+            exchange = self._mine()
+            if exchange is not None and exchange.turn is not None:
+                exchange.response = None
+                exchange.turn.begin_attempt()
+            return build(client, *args, **kwargs)
+
+        return build_request
+
+    def _build_timeout(self, calculate: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(calculate)
+        def calculate_retry_timeout(client: Any, *args: Any, **kwargs: Any) -> Any:
+            timeout_s = calculate(client, *args, **kwargs)
+            exchange = self._mine()
+            if exchange is not None and exchange.turn is not None:
+                caught = sys.exception()
+                with contained(f"{self._place}.retry"):
+                    options = args[1] if len(args) > 1 else kwargs.get("options")
+                    failure = describe_failure(exchange, client, caught)
+                    exchange.response = None
+                    exchange.turn.note_caller(find_caller())
+                    exchange.turn.fail_attempt(
+                        failure,
+                        wait_ms=float(timeout_s) * 1000,
+                        limit_count=_limit_of(client, options),
+                        by=self.name,
+                    )
+            return timeout_s
+
+        return calculate_retry_timeout
+
+    def _build_sleep(self, sleep: Callable[..., Any]) -> Callable[..., Any]:
+        """Only keep the response: how long is slept is calculated inside."""
+
         @functools.wraps(sleep)
-        def sleep_traced(self: Any, *args: Any, **kwargs: Any) -> Any:
-            running = _RUNNING.get()
-            if running is None:
-                return sleep(self, *args, **kwargs)
-            _fail_attempt(reader, self, running, kwargs)
-            slept = sleep(self, *args, **kwargs)
-            running.turn.begin_attempt()
-            return slept
+        def sleep_for_retry(client: Any, *args: Any, **kwargs: Any) -> Any:
+            exchange = self._mine()
+            if exchange is not None:
+                exchange.response = kwargs.get("response")
+            return sleep(client, *args, **kwargs)
 
-        return sleep_traced
+        return sleep_for_retry
 
-    return build
+    # ------------------------------------------------------------- its response
 
+    def _build_process(self, process: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(process)
+        def process_response(client: Any, *args: Any, **kwargs: Any) -> Any:
+            self._see(kwargs.get("response"))
+            return process(client, *args, **kwargs)
 
-def _build_async_sleep(reader: Reader) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    def build(sleep: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(sleep)
-        async def sleep_traced(self: Any, *args: Any, **kwargs: Any) -> Any:
-            running = _RUNNING.get()
-            if running is None:
-                return await sleep(self, *args, **kwargs)
-            _fail_attempt(reader, self, running, kwargs)
-            slept = await sleep(self, *args, **kwargs)
-            running.turn.begin_attempt()
-            return slept
+        return process_response
 
-        return sleep_traced
+    def _build_async_process(self, process: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
+        @functools.wraps(process)
+        async def process_response(client: Any, *args: Any, **kwargs: Any) -> Any:
+            self._see(kwargs.get("response"))
+            return await process(client, *args, **kwargs)
 
-    return build
+        return process_response
 
-
-# ------------------------------------------------------------------ what it gives
-
-
-def _follow(reader: Reader, running: _Running, result: Any) -> None:
-    """Go on with the turn in what the program got; where that cannot be, the turn ends."""
-    turn = running.turn
-    turn.leave()
-    try:
-        response = getattr(result, "http_response", None)
-        if response is not None:
-            raw = _Raw(reader, running)
-            if result.__dict__.get("_is_sse_stream") or not response.is_closed:
-                result.__dict__[KEY] = raw
-            else:
-                raw.take(response.json())
-        elif hasattr(result, "_iterator"):
-            follow_stream(result, turn, reader.begin_parts(running.path))
-        else:
-            tell_answer(turn, reader.read_answer(running.path, result))
-            turn.close()
-    except Exception as exc:
-        with contained(f"integrations.{reader.name}.answer"):
-            note_problem(reader.name, f"what {type(result).__name__} holds cannot be read: {exc!r}")
-        turn.close()
-
-
-class _Raw:
-    """A raw response whose body the program has yet to read, in whichever way."""
-
-    def __init__(self, reader: Reader, running: _Running) -> None:
-        self._reader = reader
-        self._path = running.path
-        self._turn = running.turn
-        self._is_passed_on = False
-
-    def __del__(self) -> None:
-        self.end(GeneratorExit())
-
-    def pass_on(self, parsed: Any) -> None:
-        """Go on in what the program has made of the response."""
-        if self._is_passed_on:
+    def _see(self, response: Any) -> None:
+        """Keep the response of an attempt that went well; see the end of its body, if that is unread."""
+        exchange = self._mine()
+        if exchange is None or response is None:
             return
-        self._is_passed_on = True
-        if hasattr(parsed, "_iterator"):
-            follow_stream(parsed, self._turn, self._reader.begin_parts(self._path))
-        else:
-            self._tell(parsed)
-
-    def take(self, value: Any) -> None:
-        """End with the whole answer."""
-        self._is_passed_on = True
-        self._tell(value)
-
-    def _tell(self, value: Any) -> None:
-        tell_answer(self._turn, self._reader.read_answer(self._path, value))
-        self._turn.close()
-
-    def close(self, response: Any) -> None:
-        """End as the program closes the response; what it has read otherwise is in it, or gone by."""
-        if self._is_passed_on:
-            return
-        with contained(f"integrations.{self._reader.name}.answer"):
-            if hasattr(response, "_content") and "json" in response.headers.get("content-type", ""):
-                self.take(response.json())
-        self.end(None if response.is_stream_consumed else GeneratorExit())
-
-    def end(self, exc: BaseException | None) -> None:
-        """End the turn without an answer, unless somebody else ends it."""
-        if not self._is_passed_on:
-            self._is_passed_on = True
-            self._turn.close(exc)
+        with contained(f"{self._place}.response"):
+            if response.status_code < 400:
+                exchange.response = response
+                if not response.is_closed and exchange_of(response) is None:
+                    watch_body(response, exchange)
 
 
-def _pass_on(response: Any, parsed: Any) -> None:
+def _limit_of(client: Any, options: Any) -> int | None:
+    """Give how many attempts there are at most."""
+    if not hasattr(options, "get_max_retries"):
+        return None
+    return int(options.get_max_retries(client.max_retries)) + 1
+
+
+# ------------------------------------------------------------- raw responses
+
+
+def _follow_parsed(response: Any, parsed: Any) -> None:
+    """Follow the stream that a raw response was parsed to."""
     with contained("integrations.sdk.parse"):
-        raw = response.__dict__.get(KEY)
-        if isinstance(raw, _Raw):
-            raw.pass_on(parsed)
-
-
-def _end(closed: Any) -> None:
-    """End the turn of a stream or of a raw response that the program has closed."""
-    with contained("integrations.sdk.close"):
-        followed = closed.__dict__.get(KEY)
-        if isinstance(followed, _Raw):
-            followed.close(closed.http_response)
-        elif followed is not None:
-            followed.end(GeneratorExit())
+        if is_stream(parsed):
+            exchange = exchange_of(getattr(response, "http_response", None))
+            if exchange is not None:
+                follow_stream(parsed, exchange)
 
 
 def _build_parse(parse: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(parse)
-    def parse_traced(self: Any, *args: Any, **kwargs: Any) -> Any:
-        parsed = parse(self, *args, **kwargs)
-        _pass_on(self, parsed)
+    def traced_parse(response: Any, *args: Any, **kwargs: Any) -> Any:
+        parsed = parse(response, *args, **kwargs)
+        _follow_parsed(response, parsed)
         return parsed
 
-    return parse_traced
+    return traced_parse
 
 
-def _build_async_parse(parse: Callable[..., Any]) -> Callable[..., Any]:
+def _build_async_parse(parse: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
     @functools.wraps(parse)
-    async def parse_traced(self: Any, *args: Any, **kwargs: Any) -> Any:
-        parsed = await parse(self, *args, **kwargs)
-        _pass_on(self, parsed)
+    async def traced_parse(response: Any, *args: Any, **kwargs: Any) -> Any:
+        parsed = await parse(response, *args, **kwargs)
+        _follow_parsed(response, parsed)
         return parsed
 
-    return parse_traced
+    return traced_parse
 
 
-def _build_close(close: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(close)
-    def close_traced(self: Any) -> Any:
-        try:
-            return close(self)
-        finally:
-            _end(self)
-
-    return close_traced
-
-
-def _build_async_close(close: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(close)
-    async def close_traced(self: Any) -> Any:
-        try:
-            return await close(self)
-        finally:
-            _end(self)
-
-    return close_traced
-
-
-# ------------------------------------------------------------------ the tables
-
-
-def describe_client(reader: Reader, module: ModuleType) -> Iterator[Patch]:
-    """Give the patches of ``_base_client``."""
-    plain, awaiting = module.SyncAPIClient, module.AsyncAPIClient
-    # Where the body is made ready in a method of its own, the request follows in another one.
-    name = "_request" if hasattr(plain, "_copy_and_prepare") else "request"
-    yield Patch(plain, name, _build_request(reader))
-    yield Patch(awaiting, name, _build_async_request(reader))
-    yield Patch(plain, "_sleep_for_retry", _build_sleep(reader))
-    yield Patch(awaiting, "_sleep_for_retry", _build_async_sleep(reader))
-
-
-def describe_streams(module: ModuleType) -> Iterator[Patch]:
-    """Give the patches of ``_streaming``."""
-    yield Patch(module.Stream, "close", _build_close)
-    yield Patch(module.AsyncStream, "close", _build_async_close)
-
-
-def describe_responses(module: ModuleType) -> Iterator[Patch]:
-    """Give the patches of ``_response``."""
-    yield Patch(module.APIResponse, "parse", _build_parse)
-    yield Patch(module.AsyncAPIResponse, "parse", _build_async_parse)
-    yield Patch(module.APIResponse, "close", _build_close)
-    yield Patch(module.AsyncAPIResponse, "close", _build_async_close)
+def _describe_responses(module: ModuleType) -> Iterator[Patch]:
+    """Give the patches of ``_response``, or of ``_legacy_response``."""
+    for name, build in (
+        ("APIResponse", _build_parse),
+        ("AsyncAPIResponse", _build_async_parse),
+        ("LegacyAPIResponse", _build_parse),
+    ):
+        owner = vars(module).get(name)
+        if owner is not None and owner.__module__ == module.__name__:
+            yield Patch(owner, "parse", build)

@@ -1,147 +1,241 @@
 """
-Follow what an SDK's stream hands out: each event on its way to the program, and the end of them.
+What is put around a streamed answer: the iterator of the SDK's ``Stream``, and the body beneath it.
 
-Owns the object that stands where the SDK keeps the iterator of a stream. Invariants: items, errors and
-the end pass as they come, and nothing is read that the program does not read; a stream that is closed,
-or dropped, before its end ends its turn with what had arrived. Cost: a call an item, and one read of its
-type.
+Invariants: the objects that the program holds are the SDK's own; items pass one by one, as they
+come, and nothing is read ahead; closing goes on to what is closed.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
-from agenttrace.capture.turns import ModelTurn
-from agenttrace.errors import contained
+from agenttrace.integrations.sdk_bytes import BodyBytes
+from agenttrace.integrations.sdk_exchange import Exchange
 
-__all__ = ["KEY", "Answer", "AsyncFollower", "Follower", "Parts", "follow_stream", "tell_answer"]
-
-KEY = "_agenttrace_followed"
-"""In the ``__dict__`` of a stream or of a raw response: who follows it."""
+__all__ = ["exchange_of", "follow_stream", "is_stream", "watch_body"]
 
 
-class Answer(NamedTuple):
-    """What was answered, as far as it came; None where nothing says it."""
+class _Items:
+    """In the place of the iterator of a ``Stream``."""
 
-    output: Any
-    """In the provider's own form."""
-    model: str | None = None
-    response_id: str | None = None
-    finish_reason: str | None = None
-    usage: Any = None
-    """As the provider sent it."""
+    __slots__ = ("_exchange", "_inner")
 
-
-class Parts(Protocol):
-    """An answer that arrives in events."""
-
-    is_whole: bool
-    """The last event has come, so that what follows says nothing."""
-
-    def add(self, event: Any) -> str | None:
-        """Take an event; give the piece of the answer's own text that it brings."""
-
-    def read(self) -> Answer:
-        """Give the answer, as far as it came."""
-
-
-def tell_answer(turn: ModelTurn, answer: Answer) -> None:
-    """Let *turn* say what was answered."""
-    turn.set_answered(answer.model)
-    if answer.output is not None or answer.finish_reason is not None or answer.response_id is not None:
-        turn.set_output(answer.output, finish_reason=answer.finish_reason, response_id=answer.response_id)
-    if answer.usage is not None:
-        turn.set_usage(answer.usage)
-
-
-class Follower:
-    """Stands between an SDK's stream and the iterator that reads it."""
-
-    def __init__(self, inner: Any, turn: ModelTurn, parts: Parts) -> None:
-        """
-        Follow *inner*.
-
-        Args:
-            inner: Gives the events.
-            turn: Open, and left; ends with the events.
-            parts: Puts the answer together.
-        """
+    def __init__(self, inner: Any, exchange: Exchange) -> None:
         self._inner = inner
-        self._turn = turn
-        self._parts = parts
-        self._is_ended = False
+        self._exchange = exchange
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> _Items:
         return self
 
     def __next__(self) -> Any:
+        exchange = self._exchange
+        exchange.is_pulling = True
         try:
-            event = self._inner.__next__()
+            item = self._inner.__next__()
         except StopIteration:
-            self.end(None)
+            exchange.finish(None)
             raise
         except BaseException as exc:
-            self.end(exc)
+            exchange.finish(exc)
             raise
-        self.note(event)
-        return event
+        finally:
+            exchange.is_pulling = False
+        exchange.take(item)
+        return item
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    def __del__(self) -> None:
-        self.end(GeneratorExit())
 
-    def note(self, event: Any) -> None:
-        """Keep what *event* brings."""
-        if self._is_ended:
-            return
-        with contained("integrations.sdk.event"):
-            piece = self._parts.add(event)
-            if piece:
-                self._turn.delta(piece)
-            else:
-                self._turn.note_chunk()
-        if self._parts.is_whole:
-            self.end(None)
+class _AsyncItems:
+    """In the place of the iterator of an ``AsyncStream``."""
 
-    def end(self, exc: BaseException | None) -> None:
-        """End the turn with what has arrived; a second time does nothing."""
-        if self._is_ended:
-            return
-        self._is_ended = True
-        with contained("integrations.sdk.answer"):
-            tell_answer(self._turn, self._parts.read())
-        self._turn.close(exc)
+    __slots__ = ("_exchange", "_inner")
 
+    def __init__(self, inner: Any, exchange: Exchange) -> None:
+        self._inner = inner
+        self._exchange = exchange
 
-class AsyncFollower(Follower):
-    """The same for ``async for``."""
-
-    def __aiter__(self) -> Any:
+    def __aiter__(self) -> _AsyncItems:
         return self
 
     async def __anext__(self) -> Any:
+        exchange = self._exchange
+        exchange.is_pulling = True
         try:
-            event = await self._inner.__anext__()
+            item = await self._inner.__anext__()
         except StopAsyncIteration:
-            self.end(None)
+            exchange.finish(None)
             raise
         except BaseException as exc:
-            self.end(exc)
+            exchange.finish(exc)
             raise
-        self.note(event)
-        return event
+        finally:
+            exchange.is_pulling = False
+        exchange.take(item)
+        return item
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
 
 
-def follow_stream(stream: Any, turn: ModelTurn, parts: Parts) -> None:
-    """
-    Follow *stream*, an SDK's own, from now on.
+def is_stream(value: Any) -> bool:
+    """Tell whether *value* is a ``Stream`` or ``AsyncStream`` of an SDK, or of a class made from one."""
+    return any(base.__name__ in ("Stream", "AsyncStream") for base in type(value).__mro__) and hasattr(
+        type(value), "__stream__"
+    )
 
-    Raises:
-        AttributeError: It has no iterator where the SDK's streams have it.
-    """
+
+def follow_stream(stream: Any, exchange: Exchange) -> None:
+    """Take every item of *stream*, a ``Stream`` or ``AsyncStream`` of an SDK, as the program takes it."""
     inner = stream._iterator
-    kind = AsyncFollower if hasattr(inner, "__anext__") else Follower
-    follower = kind(inner, turn, parts)
-    stream.__dict__["_iterator"] = stream.__dict__[KEY] = follower
+    if isinstance(inner, (_Items, _AsyncItems)):
+        return
+    exchange.body = None  # its bytes are the SDK's to parse
+    stream._iterator = (
+        _AsyncItems(inner, exchange) if hasattr(inner, "__anext__") else _Items(inner, exchange)
+    )
+
+
+# ------------------------------------------------------------- the body beneath
+
+
+class _Chunks:
+    """Bytes of a body that the program reads itself."""
+
+    __slots__ = ("_exchange", "_inner")
+
+    def __init__(self, inner: Any, exchange: Exchange) -> None:
+        self._inner = inner
+        self._exchange = exchange
+
+    def __iter__(self) -> _Chunks:
+        return self
+
+    def __next__(self) -> bytes:
+        exchange = self._exchange
+        exchange.is_pulling = True
+        try:
+            chunk: bytes = self._inner.__next__()
+        except StopIteration:
+            _end_body(exchange)
+            raise
+        except BaseException as exc:
+            exchange.finish(exc)
+            raise
+        finally:
+            exchange.is_pulling = False
+        exchange.take_bytes(chunk)
+        return chunk
+
+
+class _AsyncChunks:
+    """The same of an async one."""
+
+    __slots__ = ("_exchange", "_inner")
+
+    def __init__(self, inner: Any, exchange: Exchange) -> None:
+        self._inner = inner
+        self._exchange = exchange
+
+    def __aiter__(self) -> _AsyncChunks:
+        return self
+
+    async def __anext__(self) -> bytes:
+        exchange = self._exchange
+        exchange.is_pulling = True
+        try:
+            chunk: bytes = await self._inner.__anext__()
+        except StopAsyncIteration:
+            _end_body(exchange)
+            raise
+        except BaseException as exc:
+            exchange.finish(exc)
+            raise
+        finally:
+            exchange.is_pulling = False
+        exchange.take_bytes(chunk)
+        return chunk
+
+
+def _end_body(exchange: Exchange) -> None:
+    """All bytes were read: with events, the answer says itself whether it is complete."""
+    if exchange.body is not None and not exchange.is_streamed:
+        exchange.body.is_complete = True
+    exchange.finish(None)
+
+
+class _Body:
+    """In the place of ``response.stream``; what is asked of it is asked of that one."""
+
+    def __init__(self, inner: Any, exchange: Exchange) -> None:
+        self._agenttrace_inner = inner
+        self._agenttrace_exchange = exchange
+
+    def __iter__(self) -> Any:
+        chunks = iter(self._agenttrace_inner)
+        exchange = self._agenttrace_exchange
+        return chunks if exchange.body is None else _Chunks(chunks, exchange)
+
+    def close(self) -> None:
+        try:
+            self._agenttrace_inner.close()
+        finally:
+            self._agenttrace_exchange.stop()
+
+    def __aiter__(self) -> Any:
+        chunks = self._agenttrace_inner.__aiter__()
+        exchange = self._agenttrace_exchange
+        return chunks if exchange.body is None else _AsyncChunks(chunks, exchange)
+
+    async def aclose(self) -> None:
+        try:
+            await self._agenttrace_inner.aclose()
+        finally:
+            self._agenttrace_exchange.stop()
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_agenttrace_"):
+            raise AttributeError(name)  # not set yet: a copy that is being made
+        return getattr(self._agenttrace_inner, name)
+
+
+_bodies: dict[tuple[type, ...], type[_Body]] = {}
+"""The class for each kind of body: httpx looks whether one is a sync or an async one."""
+_KINDS = ("SyncByteStream", "AsyncByteStream")
+
+
+def watch_body(response: Any, exchange: Exchange) -> bool:
+    """
+    See when the unread body of an HTTP *response* is closed, and what is read of it past the SDK.
+
+    Returns:
+        False where the body is of no known kind, and nothing was put around it.
+    """
+    inner = response.stream
+    kinds = tuple(base for base in type(inner).__mro__ if base.__name__ in _KINDS)
+    if not kinds:
+        return False
+    made = _bodies.get(kinds)
+    if made is None:
+        made = _bodies[kinds] = type("_Body", (_Body, *kinds), {})
+    is_encoded = response.headers.get("content-encoding", "identity") != "identity"
+    exchange.body = BodyBytes(exchange.is_streamed, _decoder(response) if is_encoded else None)
+    response.stream = made(inner, exchange)
+    return True
+
+
+def _decoder(response: Any) -> Any:
+    """Give what undoes the encoding of the whole body: another response of the same kind does."""
+    kind, status, headers = type(response), response.status_code, response.headers
+
+    def decode(content: bytes) -> bytes:
+        return bytes(kind(status, headers=headers, content=content).content)
+
+    return decode
+
+
+def exchange_of(response: Any) -> Exchange | None:
+    """Give what was put around the body of *response*; None where nothing was."""
+    found = getattr(response, "stream", None)
+    return found._agenttrace_exchange if isinstance(found, _Body) else None
