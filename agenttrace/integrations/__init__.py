@@ -24,6 +24,7 @@ INTEGRATIONS = {
     "langgraph": "agenttrace.integrations.langgraph",
     "anthropic": "agenttrace.integrations.anthropic",
     "openai_agents": "agenttrace.integrations.openai_agents",
+    "pydantic_ai": "agenttrace.integrations.pydantic_ai",
 }
 """Name to the module that has ``install()`` and ``uninstall()``."""
 

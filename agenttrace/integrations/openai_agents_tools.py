@@ -63,10 +63,8 @@ def _set_result(call: OuterCall, tool: Any, result: Any, took_s: float) -> None:
     output, limit_s = result.output, getattr(tool, "timeout_seconds", None)
     if limit_s is not None and took_s >= limit_s:
         make = getattr(sys.modules.get("agents"), "ToolTimeoutError", None)
-        failure = make(tool.name, limit_s) if make else TimeoutError(f"{tool.name}: {limit_s:g} s")
-        call.set_result(output, is_error=True, detector="timeout", failure=failure)
-    else:
-        call.set_result(output)
+        call.fail_inside(make(tool.name, limit_s) if make else TimeoutError(f"{tool.name}: {limit_s:g} s"))
+    call.set_result(output)
 
 
 def _traced_function_of(tool: Any) -> Any:
