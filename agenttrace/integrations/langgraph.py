@@ -34,10 +34,22 @@ def _describe_graphs(module: ModuleType) -> Iterable[Patch]:
         )
 
 
+class _Signal(Patch):
+    """An exception that is no error while LangGraph is followed; nothing is replaced."""
+
+    def __init__(self, kind: type[Exception]) -> None:
+        self._kind = kind
+
+    def apply(self) -> None:
+        SIGNALS.add(self._kind)
+
+    def undo(self) -> None:
+        SIGNALS.discard(self._kind)
+
+
 def _describe_errors(module: ModuleType) -> Iterable[Patch]:
-    """Know what LangGraph raises to steer a graph; nothing is replaced."""
-    SIGNALS.add(module.GraphBubbleUp)
-    return ()
+    """Know what LangGraph raises to steer a graph."""
+    yield _Signal(module.GraphBubbleUp)
 
 
 _LIBRARY = Library(

@@ -67,6 +67,8 @@ def stand_for(asker: Operation, here: Operation | None) -> Operation:
     """
     made = Operation("agent", asker.name, asker.conversation_id, asker.agent, here)
     made.span_id = asker.span_id
+    if asker.agent is not None:
+        asker.agent.closed = False  # it goes on
     place = asker.__dict__.get("place")
     if place is not None:
         made.__dict__["place"] = place

@@ -19,7 +19,7 @@ from typing import Any
 
 from agenttrace.capture import context
 from agenttrace.capture.attempts import enter_series, leave_series, open_series, stop_series
-from agenttrace.capture.context import CURRENT, SWITCH, Operation
+from agenttrace.capture.context import CURRENT, SWITCH, Operation, real_of
 from agenttrace.capture.series import Series
 from agenttrace.errors import contained
 from agenttrace.integrations.langgraph_asked import find_asker, stand_for
@@ -44,11 +44,11 @@ class _NodeRun:
         self._writes = task.writes
         self._series: Series | None = None
         bound = _bound_of(task.proc)
-        operation = _asker_of(task, bound, place)
+        operation = _stand_in(task, bound, place)
         if operation is None:
             self._place = place.take(str(task.name))
             metadata = {"framework": "langgraph", "step": _step_of(task)}
-            operation = begin_run(self._place, describe_state(task.input), metadata)
+            operation = begin_run(self._place, _describe_given(task.input), metadata)
         operation.__dict__["node"] = True
         if hasattr(bound, "get_subgraphs") and hasattr(bound, "stream"):
             operation.__dict__["graph"] = bound
@@ -107,8 +107,28 @@ def _bound_of(proc: Any) -> Any:
     return getattr(bound, "bound", bound)
 
 
-def _asker_of(task: Any, bound: Any, place: Place) -> Operation | None:
-    """Give what stands for the agent whose calls a ``ToolNode`` is to run; None where it is not known."""
+def _describe_given(given: Any) -> Any:
+    """Give a node's state; of a task, which is called like a function, its arguments."""
+    if (
+        isinstance(given, tuple)
+        and len(given) == 2
+        and isinstance(given[0], tuple)
+        and isinstance(given[1], dict)
+    ):
+        return {"args": list(given[0]), **({"kwargs": given[1]} if given[1] else {})}
+    return describe_state(given)
+
+
+def _stand_in(task: Any, bound: Any, place: Place) -> Operation | None:
+    """
+    Give what stands for a node that is no agent of its own; None for all others.
+
+    That is an entrypoint, which is the graph itself, and a ``ToolNode`` whose calls one agent asked for.
+    """
+    here = CURRENT.get()
+    graph_run = real_of(here)
+    if graph_run is not None and graph_run.__dict__.get("entrypoint") == task.name:
+        return stand_for(graph_run, here)
     if not any(kind.__name__ == "ToolNode" for kind in type(bound).__mro__):
         return None
     conversation_id = place.agent.conversation_id
@@ -119,7 +139,7 @@ def _asker_of(task: Any, bound: Any, place: Place) -> Operation | None:
         or any(one is None or one.agent is not askers[0].agent for one in askers)
     ):
         return None
-    return stand_for(askers[0], CURRENT.get())
+    return stand_for(askers[0], here)
 
 
 def _begin(task: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _NodeRun | None:

@@ -42,7 +42,8 @@ class GraphRun:
             if here is not None and here.__dict__.get("graph") is graph:
                 return None
             config = config if isinstance(config, Mapping) else {}
-            name = str(config.get("run_name") or graph.get_name())
+            entrypoint = _entrypoint_of(graph)
+            name = str(config.get("run_name") or entrypoint or graph.get_name())
             configurable = _configurable_of(graph, config)
             around = place_around(here)
             if around is None:
@@ -50,7 +51,9 @@ class GraphRun:
             else:
                 self._place = around.take(name)
             metadata = {"framework": "langgraph", "thread_id": configurable.get("thread_id")}
-            return begin_run(self._place, describe_input(given), _without_none(metadata))
+            operation = begin_run(self._place, describe_input(given), _without_none(metadata))
+            operation.__dict__["entrypoint"] = entrypoint
+            return operation
         except Exception as exc:
             contain("integrations.langgraph.run", exc)
             return None
@@ -98,6 +101,13 @@ def describe_input(given: Any) -> Any:
     if type(given).__name__ == "Command" and resume is not None:
         return {"resume": resume}
     return describe_state(given)
+
+
+def _entrypoint_of(graph: Any) -> str | None:
+    """Give the one node of a graph that ``@entrypoint`` made of a function; None for other graphs."""
+    nodes = getattr(graph, "nodes", None)
+    is_plain = type(graph).__module__.startswith("langgraph.pregel")
+    return str(next(iter(nodes))) if is_plain and isinstance(nodes, Mapping) and len(nodes) == 1 else None
 
 
 def _configurable_of(graph: Any, config: Mapping[str, Any]) -> Mapping[str, Any]:
