@@ -34,6 +34,7 @@ __all__ = [
     "H_TS_NS",
     "KINDS",
     "MARK",
+    "MESSAGE_KEYS",
     "OTEL_NAMES",
     "STATUSES",
     "ProcessInfo",
@@ -68,6 +69,9 @@ FATES = ("retried", "reported", "swallowed", "escaped", "open")
 
 MARK = "$agenttrace"
 """Key of the object that stands for anything not stored as it was."""
+
+MESSAGE_KEYS = ("messages", "input", "contents")
+"""Under which key of an object a model's input has its messages."""
 
 CONTROL_CONVERSATION = "$conversation"
 """Header kind of a frame that is no event: it carries ``{task, metadata}`` of a conversation."""

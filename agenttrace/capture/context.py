@@ -56,7 +56,16 @@ def _undecided() -> None:
 class Pipe:
     """Connect capture to whatever records; ``runtime`` and ``testing`` set its fields."""
 
-    __slots__ = ("decide", "epoch", "limit_bytes", "prepare", "publish", "span_numbers", "span_prefix")
+    __slots__ = (
+        "decide",
+        "epoch",
+        "keeps_whole",
+        "limit_bytes",
+        "prepare",
+        "publish",
+        "span_numbers",
+        "span_prefix",
+    )
 
     def __init__(self) -> None:
         self.publish: Callable[[bytes], Any] = _discard
@@ -67,6 +76,8 @@ class Pipe:
         """Called before a run begins, so that its time does not count the recorder's own start."""
         self.limit_bytes = 262_144
         """How long one payload may be when it leaves the caller's thread."""
+        self.keeps_whole = False
+        """Payloads name no others: whoever reads them has only them."""
         self.epoch = 0
         """Which process this is, counted through forks: 0 the first, 1 its child."""
         self.span_prefix = new_id(8)

@@ -148,6 +148,14 @@ class _HeldPipe(Pipe):
         _beneath("limit_bytes").__set__(self, value)
 
     @property
+    def keeps_whole(self) -> bool:
+        return True
+
+    @keeps_whole.setter
+    def keeps_whole(self, value: bool) -> None:
+        _beneath("keeps_whole").__set__(self, value)
+
+    @property
     def decide(self) -> Callable[[], None]:
         return _decided
 
