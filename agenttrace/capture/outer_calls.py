@@ -130,7 +130,7 @@ class OuterCall:
                 exc = unwrap(exc)
             if status_of(exc) != "error":
                 return
-            if not call.joined_failed:
+            if call.error_id is None:  # also where the function inside was cancelled, as at a timeout
                 call.error_id = record_failure(call, exc, call.agent)
                 call.error_type = type(exc).__name__
                 call.joined_failed = True
