@@ -23,20 +23,29 @@ __all__ = ["build_execute", "build_refuse", "build_validate"]
 _REFUSED = "_agenttrace_refused"
 """On a checked call: why it was refused."""
 
+_TOOLSETS_LIMIT_COUNT = 32
+
 _MESSAGES = ("ToolRetryError", "ToolFailedError", "UnexpectedModelBehavior")
 """Exceptions that the library makes of another, which says what happened."""
 
 
 def _open(call: Any, tool: Any) -> OuterCall:
     arguments = call.args if isinstance(call.args, dict) else parse_arguments(call.args)
-    schema = getattr(getattr(tool, "call_func", None), "__self__", None)
     outer = OuterCall(
-        str(call.tool_name),
-        arguments,
-        call_id=str(call.tool_call_id),
-        function=getattr(schema, "function", None),
+        str(call.tool_name), arguments, call_id=str(call.tool_call_id), function=_function_of(tool)
     )
     return outer.__enter__()
+
+
+def _function_of(tool: Any) -> Any:
+    """Give the function that a tool of any toolset calls; None where that is not known."""
+    for _ in range(_TOOLSETS_LIMIT_COUNT):
+        source = getattr(tool, "source_tool", None)  # in a toolset made of others
+        if source is None:
+            break
+        tool = source
+    schema = getattr(getattr(tool, "call_func", None), "__self__", None)
+    return getattr(schema, "function", None)
 
 
 def _close(outer: OuterCall, exc: BaseException | None) -> None:
