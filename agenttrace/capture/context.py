@@ -14,12 +14,15 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from agenttrace import clock
 from agenttrace.capture.span_ids import span_id
 from agenttrace.errors import count_loss
 from agenttrace.events import new_id
+
+if TYPE_CHECKING:
+    from agenttrace.capture.asked import Ledger
 
 __all__ = [
     "CURRENT",
@@ -108,6 +111,7 @@ class Agent:
 
     __slots__ = (
         "agent_id",
+        "asked",
         "closed",
         "conversation_id",
         "identity",
@@ -116,6 +120,7 @@ class Agent:
         "parent_agent_id",
         "provider",
         "turns",
+        "unclaimed",
     )
 
     def __init__(self, conversation_id: str, agent_id: str, name: str, parent_agent_id: str | None) -> None:
@@ -129,6 +134,10 @@ class Agent:
         self.provider: str | None = None
         self.turns = 0
         self.closed = False
+        self.asked: Ledger | None = None
+        """The calls that its model asked for, and has not been told the results of."""
+        self.unclaimed: Ledger | None = None
+        """The same, while one of them waits for a traced call to be it; then calls take the general way."""
 
 
 class Operation:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from agenttrace.capture.asked import note_failure
 from agenttrace.capture.context import Agent, Operation
 from agenttrace.capture.describe import build_error, chain_of, find_handler, leaves_of
 from agenttrace.capture.detectors import describe_returned, type_of_returned
@@ -91,11 +92,13 @@ def emit_error(
         if operation.attempt is not None:
             extra["attempt"] = operation.attempt + operation.attempts_count - 1
             extra["retry_of"] = operation.retry_of
+    error = build_error(exc)
+    note_failure(operation, error_id, type(exc).__name__, error)
     emit(
         "error",
         agent,
         object_of(
-            error=encode_value(build_error(exc)),
+            error=encode_value(error),
             handled=b"true" if handled else None,
             handled_at=None if handled_at is None else encode_value(handled_at),
         ),
@@ -133,6 +136,7 @@ def emit_returned_failure(operation: Operation, agent: Agent, value: Any, detect
     else:
         message = describe_returned(value)
         error = {"type": "ReturnedFailure", "module": None, "message": message, "frames": []}
+    note_failure(operation, error_id, type_of_returned(value), error)
     emit(
         "error",
         agent,

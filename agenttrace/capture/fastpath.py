@@ -43,13 +43,13 @@ def wrap_plain_tool(tracer: ToolTracer) -> Wrapper:
         parent = get()
         if (
             parent is None
-            or parent.agent is None
+            or (agent := parent.agent) is None
             or parent.merges
             or parent.failed_calls
             or parent.caught is not None
+            or agent.unclaimed is not None
         ):
             return general(wrapped, instance, args, kwargs)
-        agent = parent.agent
         try:
             bound = kwargs if not args and tuple(kwargs) == names else bind(args, kwargs)
             if bound is None:

@@ -11,12 +11,13 @@ import sys
 from collections.abc import Callable, Collection
 
 from agenttrace import clock
+from agenttrace.capture.asked import note_failure
 from agenttrace.capture.emit import emit, encode_value, object_of
 from agenttrace.capture.marks import mark_of
 from agenttrace.capture.waiting import BY_OBJECT, UNWRITTEN, Waiting, give_up, relatives_of
 from agenttrace.errors import contained
 
-__all__ = ["settle", "settle_all", "settle_older", "write_now"]
+__all__ = ["is_held", "settle", "settle_all", "settle_older", "take", "write_now"]
 
 _current_exceptions: Callable[[], dict[int, BaseException | None]] = sys._current_exceptions  # type: ignore[assignment]
 
@@ -53,11 +54,16 @@ def _settle(waiting: list[Waiting], held: Collection[str]) -> None:
                 _write(one)
 
 
-def _write(waiting: Waiting) -> bool:
-    """Publish the row, unless another thread does."""
+def is_held(waiting: Waiting) -> bool:
+    """Tell whether some thread is handling it at this moment, or a later one tells of it."""
+    return waiting.is_told or waiting.mark[0] in _being_handled()
+
+
+def take(waiting: Waiting) -> bool:
+    """Take *waiting* out, in order to write it; False where another thread was quicker."""
     if UNWRITTEN.pop(waiting.number, None) is None:
         return False
-    inside, error_id = waiting.owner, waiting.mark[0]
+    inside = waiting.owner
     inside.waiting.pop(waiting.number, None)
     if BY_OBJECT.get(waiting.object_id) is waiting:
         BY_OBJECT.pop(waiting.object_id, None)
@@ -65,6 +71,14 @@ def _write(waiting: Waiting) -> bool:
         for other in list(UNWRITTEN.values()):
             if other.mark[0] in waiting.absorbed:
                 give_up(other, None)
+    return True
+
+
+def _write(waiting: Waiting) -> bool:
+    """Publish the row, unless another thread does."""
+    if not take(waiting):
+        return False
+    inside, error_id = waiting.owner, waiting.mark[0]
     operation = inside.operation
     agent = operation.agent
     if agent is None:
@@ -93,6 +107,7 @@ def _write(waiting: Waiting) -> bool:
         extra=waiting.extra or None,
         ts_ns=waiting.ts_ns,
     )
+    note_failure(operation, error_id, waiting.type_name or "", waiting.payload)
     return True
 
 
