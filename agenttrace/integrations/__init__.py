@@ -23,6 +23,7 @@ INTEGRATIONS = {
     "mcp": "agenttrace.integrations.mcp",
     "langgraph": "agenttrace.integrations.langgraph",
     "anthropic": "agenttrace.integrations.anthropic",
+    "openai": "agenttrace.integrations.openai",
     "openai_agents": "agenttrace.integrations.openai_agents",
     "pydantic_ai": "agenttrace.integrations.pydantic_ai",
 }

@@ -95,7 +95,10 @@ class ModelSdk:
                 body.update(options.extra_json)
             asked = api.ask(body)
             turn = model_turn(
-                asked.model, provider=self._provider_of(client), input=asked.input, params=asked.params
+                asked.model,
+                provider=self._provider_of(client),
+                input=asked.input,
+                params=asked.params or None,
             )
             return Exchange(self.name, api.answer(), bool(kwargs.get("stream")), turn.open())
         return None
