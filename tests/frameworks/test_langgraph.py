@@ -1,0 +1,447 @@
+"""A graph is an agent, and so is each of its nodes: what its runs leave, however they are made."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.errors import GraphRecursionError
+from langgraph.func import entrypoint, task
+from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.prebuilt import ToolNode
+from langgraph.types import Command, RetryPolicy, Send, interrupt
+
+import agenttrace
+from agenttrace import agent_scope, conversation_scope, traced_tool
+from tests.frameworks.conftest import Rows
+from tests.frameworks.langgraph_graphs import HELLO, WAYS, Log, asks, build_agent, build_line, run_graph
+
+EVERY_WAY = pytest.mark.parametrize("way", list(WAYS))
+FAST = RetryPolicy(initial_interval=0.001, backoff_factor=1.0, jitter=False, max_attempts=3)
+
+
+def add(*items: Any) -> Any:
+    """Make a node that adds *items*."""
+    return lambda state: {"log": list(items)}
+
+
+def tree(rows: Rows) -> list[tuple[str, str | None, str]]:
+    """Give ``(name, name of the parent, status)`` of each run of an agent, in their order."""
+    return rows(
+        "SELECT e.agent_name, (SELECT p.agent_name FROM trajectory_events p WHERE p.kind = 'agent_start'"
+        " AND p.conversation_id = e.conversation_id AND p.agent_id = e.parent_agent_id LIMIT 1),"
+        " (SELECT x.status FROM trajectory_events x WHERE x.kind = 'agent_end' AND x.span_id = e.span_id)"
+        " FROM trajectory_events e WHERE e.kind = 'agent_start' ORDER BY e.ts_ns, e.id"
+    )
+
+
+class TestGraph:
+    """A compiled graph and its nodes."""
+
+    @EVERY_WAY
+    def test_is_an_agent_with_its_nodes_below(self, rows: Rows, way: str) -> None:
+        """One run of the graph, one of each node, each with what went in and what came out."""
+        graph = build_line(("first", add(1)), ("second", add(2)))
+        assert run_graph(way, graph, {"log": [0]}) == {"log": [0, 1, 2]}
+        assert tree(rows) == [("line", None, "ok"), ("first", "line", "ok"), ("second", "line", "ok")]
+        starts, ends = rows.events("agent_start"), rows.events("agent_end")
+        assert [one["payload"]["input"] for one in starts] == [{"log": [0]}, {"log": [0]}, {"log": [0, 1]}]
+        assert [one["payload"]["output"] for one in ends] == [{"log": [1]}, {"log": [2]}, {"log": [0, 1, 2]}]
+
+    @pytest.mark.parametrize(
+        ("mode", "output"),
+        [
+            ("values", {"log": [1, 2]}),
+            (["updates", "values"], {"log": [1, 2]}),
+            ("updates", {"second": {"log": [2]}}),
+            (["custom"], None),
+        ],
+    )
+    @pytest.mark.parametrize("subgraphs", [False, True])
+    def test_ends_with_its_last_state(self, rows: Rows, mode: Any, output: Any, subgraphs: bool) -> None:
+        """What a stream shows last is the output, in whichever mode; nothing where it shows no state."""
+        graph = build_line(("first", add(1)), ("second", add(2)))
+        list(graph.stream({"log": []}, stream_mode=mode, subgraphs=subgraphs))
+        assert rows.events("agent_end")[-1]["payload"]["output"] == output
+
+    @EVERY_WAY
+    def test_fails_with_its_node(self, rows: Rows, way: str) -> None:
+        """One failure, at the node that raised it, with the line; it escaped."""
+
+        def break_(state: Log) -> Any:
+            raise KeyError("gone")
+
+        with pytest.raises(KeyError):
+            run_graph(way, build_line(("first", add(1)), ("second", break_)), {"log": []})
+        assert tree(rows) == [("line", None, "error"), ("first", "line", "ok"), ("second", "line", "error")]
+        (failure,) = rows.events("error")
+        assert (failure["agent"], failure["error_type"]) == ("second", "KeyError")
+        last = failure["payload"]["error"]["frames"][-1]
+        assert (last["line"], last["file"]) == (break_.__code__.co_firstlineno + 1, __file__)
+        assert rows.failures() == [(None, "KeyError", "escaped")]
+
+    def test_that_never_ends_fails_by_itself(self, rows: Rows) -> None:
+        """The recursion limit is the graph's failure; its nodes went well."""
+        graph = StateGraph(Log)
+        graph.add_node("loop", add(1))
+        graph.add_edge(START, "loop")
+        graph.add_edge("loop", "loop")
+        with pytest.raises(GraphRecursionError):
+            graph.compile(name="looper").invoke({"log": []}, {"recursion_limit": 3})
+        assert tree(rows) == [("looper", None, "error")] + 3 * [("loop", "looper", "ok")]
+        (failure,) = rows.events("error")
+        assert (failure["agent"], failure["error_type"]) == ("looper", "GraphRecursionError")
+
+    def test_stopped_early_is_no_failure(self, rows: Rows) -> None:
+        """A stream that nobody wants to the end is closed as such."""
+        stream = build_line(("first", add(1)), ("second", add(2))).stream({"log": []}, stream_mode="updates")
+        assert next(stream) == {"first": {"log": [1]}}
+        stream.close()
+        assert tree(rows) == [("line", None, "stopped_early"), ("first", "line", "ok")]
+        assert not rows.failures()
+
+    def test_takes_the_name_of_its_run(self, rows: Rows) -> None:
+        """``run_name`` of the config says what it is called."""
+        build_line(("first", add(1))).invoke({"log": []}, {"run_name": "nightly"})
+        assert [name for name, *_ in tree(rows)] == ["nightly", "first"]
+
+    def test_runs_in_the_scope_around_it(self, rows: Rows) -> None:
+        """A graph that an agent of the program's own runs is its child; each node is traced in its place."""
+
+        def node(state: Log) -> Any:
+            with agent_scope("inner"):
+                return {"log": [agenttrace.current().agent_name]}
+
+        with conversation_scope("mine"), agent_scope("outer"):
+            assert build_line(("node", node)).invoke({"log": []}) == {"log": ["inner"]}
+            assert agenttrace.current().agent_name == "outer"
+        assert [(name, parent) for name, parent, _ in tree(rows)] == [
+            ("outer", None),
+            ("line", "outer"),
+            ("node", "line"),
+            ("inner", "node"),
+        ]
+        assert rows("SELECT DISTINCT conversation_id FROM trajectory_events") == [("mine",)]
+
+    def test_run_by_itself_is_a_conversation_each_time(self, rows: Rows) -> None:
+        """Without a scope and without a thread, two runs have nothing in common."""
+        graph = build_line(("first", add(1)))
+        graph.batch([{"log": []}, {"log": []}])
+        assert rows("SELECT count(DISTINCT conversation_id), count(DISTINCT agent_id) FROM agents") == [
+            (2, 4)
+        ]
+
+    def test_keeps_no_history_twice(self, rows: Rows) -> None:
+        """Of the messages in a state, the last is kept with each run, and how many stood before it."""
+        build_agent([], asks(("none", {})), "done").invoke({"messages": [("user", "long " * 100)]})
+        later, last = rows.events("agent_start")[-1], rows.events("agent_end")[-1]
+        for messages, missing in ((later["payload"]["input"], 2), (last["payload"]["output"], 3)):
+            assert messages["messages"][0] == {"$agenttrace": "cut", "items": missing}
+            assert len(messages["messages"]) == 2 and "long" not in str(messages)
+
+
+class TestNode:
+    """One node over time."""
+
+    def test_that_runs_again_is_the_same_agent(self, rows: Rows) -> None:
+        """It goes on: one agent, its turns counted up."""
+        build_agent([], asks(("none", {})), asks(("none", {}), start=2), "done").invoke(HELLO)
+        assert rows("SELECT agent_name, runs FROM agents ORDER BY agent_name") == [
+            ("agent", 3),
+            ("assistant", 1),
+        ]
+        assert [one["turn"] for one in rows.events("model_turn")] == [1, 2, 3]
+
+    @EVERY_WAY
+    def test_beside_itself_is_another_agent(self, rows: Rows, way: str) -> None:
+        """Branches that ``Send`` opens run at once, and nothing of one is told of another."""
+        together = threading.Barrier(3, timeout=10)
+
+        @traced_tool
+        def look(number: int) -> int:
+            return number
+
+        def work(state: Any) -> Any:
+            together.wait()
+            return {"log": [look(state["number"])]}
+
+        graph = StateGraph(Log)
+        graph.add_node("work", work)
+        graph.add_conditional_edges(
+            START, lambda _: [Send("work", {"number": n}) for n in range(3)], ["work"]
+        )
+        assert run_graph(way, graph.compile(name="fan"), {"log": []}) == {"log": [0, 1, 2]}
+        assert rows("SELECT count(*) FROM agents WHERE agent_name = 'work' AND runs = 1") == [(3,)]
+        calls = rows(
+            "SELECT c.agent_name, json_extract(s.payload, '$.input.number'),"
+            " json_extract(c.tool_input, '$.number') FROM tool_traces c JOIN trajectory_events s"
+            " ON s.kind = 'agent_start' AND s.span_id = c.parent_span_id ORDER BY 2"
+        )
+        assert calls == [("work", number, number) for number in range(3)]
+
+    @EVERY_WAY
+    def test_is_retried_as_its_policy_says(self, rows: Rows, way: str) -> None:
+        """Attempts are an error row and a retry row each; the node's run is one, and so is its agent."""
+        tries: list[int] = []
+
+        def flaky(state: Log) -> Any:
+            tries.append(1)
+            if len(tries) < 3:
+                raise ConnectionError("no line")
+            return {"log": [len(tries)]}
+
+        graph = build_line(("flaky", flaky), retry_policy=FAST)
+        assert run_graph(way, graph, {"log": []}) == {"log": [3]}
+        assert tree(rows) == [("line", None, "ok"), ("flaky", "line", "ok")]
+        kinds = [one["kind"] for one in rows.events("error", "retry")]
+        assert kinds == ["error", "retry", "error", "retry"]
+        retry = rows.events("retry")[0]["payload"]
+        assert (retry["by"], retry["limit_count"]) == ("langgraph", 3) and retry["wait_ms"] >= 1
+        assert rows.failures() == 2 * [(None, "ConnectionError", "retried")]
+
+    def test_given_up_leaves_its_last_failure(self, rows: Rows) -> None:
+        """All but the last were retried; the last escaped, and ended the node and the graph."""
+
+        def broken(state: Log) -> Any:
+            raise ConnectionError("no line")
+
+        with pytest.raises(ConnectionError):
+            build_line(("broken", broken), retry_policy=FAST).invoke({"log": []})
+        assert [fate for *_, fate in rows.failures()] == ["retried", "retried", "escaped"]
+        assert [status for *_, status in tree(rows)] == ["error", "error"]
+
+    def test_with_a_policy_that_needs_none_leaves_nothing_of_it(self, rows: Rows) -> None:
+        """A node that goes well at once has no attempts."""
+        build_line(("first", add(1)), retry_policy=FAST).invoke({"log": []})
+        assert not rows.events("error", "retry")
+
+    def test_that_hands_over_says_to_whom(self, rows: Rows) -> None:
+        """``Command(goto=…)`` leaves a ``handoff``; what goes to the end does not."""
+        graph = StateGraph(Log)
+        graph.add_node(
+            "first", lambda _: Command(goto="second", update={"log": [1]}), destinations=("second",)
+        )
+        graph.add_node("second", lambda _: Command(goto="__end__", update={"log": [2]}))
+        graph.add_edge(START, "first")
+        assert graph.compile(name="line").invoke({"log": []}) == {"log": [1, 2]}
+        assert [(one["agent"], one["payload"]) for one in rows.events("handoff")] == [
+            ("first", {"to": ["second"]})
+        ]
+        output = rows.events("agent_end")[0]["payload"]["output"]
+        assert output == {"goto": "second", "update": {"log": [1]}}
+
+    def test_in_its_own_thread_belongs_to_its_graph(self, rows: Rows) -> None:
+        """Two nodes of one step run in threads of a pool, and keep their place."""
+        graph = StateGraph(Log)
+        for name in ("left", "right"):
+            graph.add_node(name, add(name))
+            graph.add_edge(START, name)
+        graph.compile(name="fork").invoke({"log": []})
+        assert sorted(tree(rows)) == [("fork", None, "ok"), ("left", "fork", "ok"), ("right", "fork", "ok")]
+
+
+class TestSubgraph:
+    """A graph inside a graph."""
+
+    @EVERY_WAY
+    def test_as_a_node_is_that_node(self, rows: Rows, way: str) -> None:
+        """One agent, not two; its own nodes are below it."""
+        inner = build_line(("work", add(1)), name="inner")
+        graph = build_line(("research", inner), ("after", add(2)))
+        assert run_graph(way, graph, {"log": []})["log"][-1] == 2
+        assert [(name, parent) for name, parent, _ in tree(rows)] == [
+            ("line", None),
+            ("research", "line"),
+            ("work", "research"),
+            ("after", "line"),
+        ]
+
+    def test_called_in_a_node_is_its_subagent(self, rows: Rows) -> None:
+        """A node may run any graph; called again there, that one goes on."""
+        inner = build_line(("work", add(1)), name="inner")
+
+        def research(state: Log) -> Any:
+            inner.invoke({"log": []})
+            return inner.invoke({"log": []})
+
+        build_line(("research", research)).invoke({"log": []})
+        assert [(name, parent) for name, parent, _ in tree(rows)] == [
+            ("line", None),
+            ("research", "line"),
+            *2 * [("inner", "research"), ("work", "inner")],
+        ]
+        assert rows("SELECT count(*) FROM agents") == [(4,)]
+
+    def test_hands_over_to_the_graph_around_it(self, rows: Rows) -> None:
+        """``Command(graph=PARENT)`` is said once, where it was given, and is no failure of anything."""
+
+        def leave(state: Log) -> Any:
+            return Command(goto="after", graph=Command.PARENT, update={"log": [1]})
+
+        graph = StateGraph(Log)
+        graph.add_node("first", build_line(("leave", leave), name="inner"))
+        graph.add_node("after", add(2))
+        graph.add_edge(START, "first")
+        assert graph.compile(name="outer").invoke({"log": []}) == {"log": [1, 2]}
+        said = [(one["agent"], one["payload"]) for one in rows.events("handoff")]
+        assert said == [("leave", {"to": ["after"], "graph": "parent"})]
+        assert [status for *_, status in tree(rows)] == 4 * ["ok"]
+        assert not rows.failures()
+
+
+class TestInterrupt:
+    """A graph that waits for a person."""
+
+    def ask(self, state: Log) -> Any:
+        """Wait for an answer."""
+        return {"log": [interrupt({"question": "go on?"})]}
+
+    @pytest.mark.parametrize("is_async", [False, True])
+    def test_is_no_failure_and_goes_on(self, rows: Rows, is_async: bool) -> None:
+        """The question is an ``interrupt``; the answer resumes the same agents of the same conversation."""
+        graph = build_line(("ask", self.ask), checkpointer=InMemorySaver())
+        config = {"configurable": {"thread_id": "1"}}
+        way = "ainvoke" if is_async else "invoke"
+        waiting = run_graph(way, graph, {"log": []}, config)
+        assert waiting["__interrupt__"][0].value == {"question": "go on?"}
+        assert run_graph(way, graph, Command(resume="yes"), config) == {"log": ["yes"]}
+        assert [status for *_, status in tree(rows)] == ["ok", "stopped_early", "ok", "ok"]
+        (asked,) = rows.events("interrupt")
+        assert asked["agent"] == "ask" and asked["payload"]["value"] == {"question": "go on?"}
+        assert not rows.failures()
+        assert rows("SELECT agent_name, runs FROM agents ORDER BY 1") == [("ask", 2), ("line", 2)]
+        assert rows.events("agent_start")[2]["payload"]["input"] == {"resume": "yes"}
+
+    def test_below_other_graphs_is_told_once(self, rows: Rows) -> None:
+        """It passes every graph up to the first, and stops each of them early."""
+        inner = build_line(("ask", self.ask), name="inner")
+        graph = build_line(("middle", lambda state: inner.invoke(state)), checkpointer=InMemorySaver())
+        graph.invoke({"log": []}, {"configurable": {"thread_id": "1"}})
+        assert [one["agent"] for one in rows.events("interrupt")] == ["ask"]
+        assert tree(rows) == [
+            ("line", None, "ok"),
+            ("middle", "line", "stopped_early"),
+            ("inner", "middle", "stopped_early"),
+            ("ask", "inner", "stopped_early"),
+        ]
+
+    def test_in_a_tool_leaves_its_call_unfinished(self, rows: Rows) -> None:
+        """The call stops early, without a failure; after the answer it is made again, under the same id."""
+
+        @traced_tool
+        def approve(what: str) -> str:
+            """Ask a person."""
+            return str(interrupt({"approve": what}))
+
+        graph = build_agent(
+            [approve], asks(("approve", {"what": "it"})), "done", checkpointer=InMemorySaver()
+        )
+        config = {"configurable": {"thread_id": "1"}}
+        graph.invoke(HELLO, config)
+        graph.invoke(Command(resume="fine"), config)
+        calls = rows(
+            "SELECT agent_name, tool_name, call_id, status, tool_output FROM tool_traces ORDER BY id"
+        )
+        assert calls == [
+            ("agent", "approve", "call-1", "stopped_early", None),
+            ("agent", "approve", "call-1", "ok", "fine"),
+        ]
+        assert not rows.failures()
+        assert '"late"' not in str(rows.events("tool_result"))
+
+    def test_of_another_process_keeps_its_place(self, rows: Rows, tmp_path: Any) -> None:
+        """A thread that a lasting checkpointer keeps is one conversation, by its own id."""
+
+        class LastingSaver(InMemorySaver):
+            """Stands for one that writes to a disk; a second object for a second process."""
+
+        config = {"configurable": {"thread_id": "customer-7"}}
+        saver = LastingSaver()
+        build_line(("ask", self.ask), checkpointer=saver).invoke({"log": []}, config)
+        other = LastingSaver()
+        other.storage, other.writes, other.blobs = saver.storage, saver.writes, saver.blobs
+        graph = build_line(("ask", self.ask), checkpointer=other)
+        assert graph.invoke(Command(resume="yes"), config) == {"log": ["yes"]}
+        assert rows("SELECT conversation_id, agent_name, runs FROM agents ORDER BY 2") == [
+            ("customer-7", "ask", 2),
+            ("customer-7", "line", 2),
+        ]
+
+    def test_of_two_threads_at_once_stay_apart(self, rows: Rows) -> None:
+        """Threads of one checkpointer are conversations of their own."""
+        graph = build_line(("ask", self.ask), checkpointer=InMemorySaver())
+        for name in ("1", "2"):
+            graph.invoke({"log": []}, {"configurable": {"thread_id": name}})
+        assert rows("SELECT count(DISTINCT conversation_id) FROM agents") == [(2,)]
+
+
+class TestFunctions:
+    """LangGraph's functional form."""
+
+    @pytest.mark.parametrize("is_async", [False, True])
+    def test_are_a_graph_and_its_tasks(self, rows: Rows, is_async: bool) -> None:
+        """An entrypoint is one agent; each task that it calls is another, below it."""
+        if is_async:
+
+            @task
+            async def double(number: int) -> int:
+                return number * 2
+
+            @entrypoint()
+            async def flow(numbers: list[int]) -> list[int]:
+                return list(await asyncio.gather(*[double(number) for number in numbers]))
+
+            assert asyncio.run(flow.ainvoke([1, 2])) == [2, 4]
+        else:
+
+            @task
+            def double(number: int) -> int:
+                return number * 2
+
+            @entrypoint()
+            def flow(numbers: list[int]) -> list[int]:
+                return [one.result() for one in [double(number) for number in numbers]]
+
+            assert flow.invoke([1, 2]) == [2, 4]
+        assert tree(rows) == [("flow", None, "ok"), ("double", "flow", "ok"), ("double", "flow", "ok")]
+        starts = rows.events("agent_start")
+        assert [one["payload"]["input"] for one in starts] == [[1, 2], {"args": [1]}, {"args": [2]}]
+
+    def test_fail_with_their_task(self, rows: Rows) -> None:
+        """One failure, at the task, however many it passes."""
+
+        @task
+        def divide(number: int) -> float:
+            return 1 / number
+
+        @entrypoint()
+        def flow(number: int) -> float:
+            return divide(number).result()
+
+        with pytest.raises(ZeroDivisionError):
+            flow.invoke(0)
+        assert [(one["agent"], one["error_type"]) for one in rows.events("error")] == [
+            ("divide", "ZeroDivisionError")
+        ]
+        assert tree(rows) == [("flow", None, "error"), ("divide", "flow", "error")]
+
+
+class TestToolNodeAlone:
+    """A ToolNode for calls that no followed model asked for."""
+
+    def test_is_an_agent_like_any_node(self, rows: Rows) -> None:
+        """Nobody else is there to whom its calls could belong."""
+
+        def look(word: str) -> str:
+            """Look it up."""
+            return word.upper()
+
+        graph = StateGraph(MessagesState)
+        graph.add_node("tools", ToolNode([look]))
+        graph.add_edge(START, "tools")
+        graph.compile(name="g").invoke({"messages": [asks(("look", {"word": "a"}))]})
+        assert rows("SELECT agent_name, tool_name, call_id FROM tool_traces") == [("tools", "look", "call-1")]
+        assert tree(rows) == [("g", None, "ok"), ("tools", "g", "ok")]
