@@ -93,6 +93,7 @@ def emit_error(
             extra["attempt"] = operation.attempt + operation.attempts_count - 1
             extra["retry_of"] = operation.retry_of
     error = build_error(exc)
+    error["frames"] = [*_callers_of(operation), *error["frames"]]
     note_failure(operation, error_id, type(exc).__name__, error)
     emit(
         "error",
@@ -135,7 +136,8 @@ def emit_returned_failure(operation: Operation, agent: Agent, value: Any, detect
             extra["cause_error_id"] = cause_error_id
     else:
         message = describe_returned(value)
-        error = {"type": "ReturnedFailure", "module": None, "message": message, "frames": []}
+        frames = _callers_of(operation)
+        error = {"type": "ReturnedFailure", "module": None, "message": message, "frames": frames}
     note_failure(operation, error_id, type_of_returned(value), error)
     emit(
         "error",
@@ -149,6 +151,12 @@ def emit_returned_failure(operation: Operation, agent: Agent, value: Any, detect
         extra=extra or None,
     )
     return error_id
+
+
+def _callers_of(operation: Operation | None) -> list[dict[str, Any]]:
+    """Give the program's own line that a library's failure goes back to, where its traceback lacks it."""
+    called_from = None if operation is None else operation.__dict__.get("called_from")
+    return [] if called_from is None else [called_from]
 
 
 def _cause_error_id(exc: BaseException) -> str | None:
