@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 import sys
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from agenttrace.capture.asked import AskedCall, Ledger, Noted, message_of
@@ -46,6 +45,7 @@ _FAILED_TEXT = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 _NO_LETTERS = re.compile(r"[\W_]+")
+_USER_CODE = UserCode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,14 +165,9 @@ def _describe(asked: AskedCall, failure: HandedBack) -> str:
     return describe_returned(text) if text else "the result is marked as an error, and says nothing"
 
 
-@cache
-def _user_code() -> UserCode:
-    return UserCode()
-
-
 def _own_place() -> dict[str, Any] | None:
     """Give the line of the user's own code that hands the result to the model."""
-    whose, frame = _user_code().whose, sys._getframe(1)
+    whose, frame = _USER_CODE.whose, sys._getframe(1)
     nearest: dict[str, Any] | None = None
     for _ in range(_FRAMES_LIMIT_COUNT):
         code = frame.f_code

@@ -47,7 +47,7 @@ _NAMES = frozenset(
     "tool_calls invalid_tool_calls function_call function custom choices message messages contents data text "
     "tools functions".split()
 )
-_LEAVES = frozenset({str, bytes, bytearray, int, float, bool, type(None), complex})
+_NO_RECORDS = frozenset({list, tuple, str, bytes, bytearray, int, float, bool, type(None), complex})
 _CALL_ITEMS = frozenset({"function_call", "custom_tool_call"})
 _RESULT_ITEMS = frozenset({"function_call_output", "custom_tool_call_output"})
 _INSTRUCTIONS = frozenset({"system", "developer"})
@@ -93,10 +93,10 @@ class History:
 def _members(value: Any) -> dict[str, Any]:
     """Give the members that have a meaning here, of a mapping or of an SDK's object."""
     kind = type(value)
+    if kind in _NO_RECORDS:
+        return {}
     if kind is dict or is_a(kind, dict):
         pairs: Any = islice(dict.items(value), _MEMBERS_LIMIT_COUNT)
-    elif kind in _LEAVES or kind is list or kind is tuple:
-        return {}
     else:
         pairs = iter_state(value, _MEMBERS_LIMIT_COUNT)
     return {name: member for name, member in pairs if type(name) is str and name in _NAMES}
@@ -105,6 +105,8 @@ def _members(value: Any) -> dict[str, Any]:
 def _items(value: Any) -> list[Any]:
     """Give the items of a list or tuple; [] for anything else."""
     kind = type(value)
+    if kind is not list and kind in _NO_RECORDS and kind is not tuple:
+        return []
     if is_a(kind, list):
         return list(islice(list.__iter__(value), _ITEMS_LIMIT_COUNT))
     if is_a(kind, tuple):
@@ -116,7 +118,7 @@ def _text(value: Any) -> str | None:
     """Give a text that is not empty as a plain str, also one of an enum."""
     kind = type(value)
     if kind is not str:
-        if not is_a(kind, str):
+        if value is None or not is_a(kind, str):
             return None
         value = str.__str__(value)
     return value or None

@@ -1,8 +1,9 @@
 """
 Payloads of model inputs and answers, read for what is new in them.
 
-Invariant: a payload that was cut is read whole where the whole was kept; nothing is parsed twice
-by one reader. Cost: a look into the payload's text until something in it is asked for.
+Invariant: a payload that was cut, or names earlier ones, is read whole; nothing is parsed twice by
+one reader. Cost: a look into the payload's text until something in it is asked for, and the whole
+chat put together where it names earlier requests.
 """
 
 from __future__ import annotations
@@ -11,15 +12,11 @@ import json
 import sqlite3
 from typing import Any
 
-from agenttrace.events import MARK
-from agenttrace.store.told import Told, is_instruction, read_told
+from agenttrace.events import MARK, MESSAGE_KEYS
+from agenttrace.store.references import References
+from agenttrace.store.told import Told, is_instruction, read_told, split_results
 
 __all__ = ["InputReader"]
-
-_REFERENCES_READ = 64
-_MESSAGES = ("messages", "input", "contents")
-"""Under which key of an object a model's input has its messages."""
-_BLOB = "SELECT body FROM payload_blobs WHERE sha256 = ?"
 
 
 def _drop_known(items: list[Any], before: list[Any]) -> list[Any]:
@@ -67,22 +64,22 @@ class InputReader:
     def __init__(self, connection: sqlite3.Connection, bodies: dict[str, bytes]) -> None:
         self._connection = connection
         self._bodies = bodies
-        self._resolved = 0
+        self._references: dict[str, References] = {}
         self._whole: dict[str, str] = {}
         self._payloads: dict[str, _Payload] = {}
         self._items: dict[tuple[str, str], list[Any]] = {}
         self._told: dict[tuple[str, str | None], list[Told]] = {}
 
-    def holds(self, payload: str, piece: str) -> bool:
+    def holds(self, conversation_id: str, payload: str, piece: str) -> bool:
         """Tell whether *piece*, in lower case, is in a payload in lower case."""
         found = self._payloads.get(payload)
         if found is None:
-            found = self._payloads[payload] = _Payload(self._read_whole(payload))
+            found = self._payloads[payload] = _Payload(self._read_whole(conversation_id, payload))
         return found.holds(piece)
 
-    def read_answer(self, payload: str) -> list[Told]:
+    def read_answer(self, conversation_id: str, payload: str) -> list[Told]:
         """Read an agent's output."""
-        raw = self._read_whole(payload)
+        raw = self._read_whole(conversation_id, payload)
         key = (raw, None)
         if key not in self._told:
             self._told[key] = [
@@ -90,10 +87,10 @@ class InputReader:
             ]
         return self._told[key]
 
-    def read_input(self, payload: str, before: str | None) -> list[Told]:
+    def read_input(self, conversation_id: str, payload: str, before: str | None) -> list[Told]:
         """Read what a model's input says that the input *before* did not; None where there was none."""
-        raw = self._read_whole(payload)
-        former = "" if before is None else self._read_whole(before)
+        raw = self._read_whole(conversation_id, payload)
+        former = "" if before is None else self._read_whole(conversation_id, before)
         key = (raw, former)
         if key not in self._told:
             items = self._split_items(raw, "model_call")
@@ -101,7 +98,7 @@ class InputReader:
                 items = _drop_known(items, self._split_items(former, "model_call"))
             elif items and is_instruction(items[0]):
                 items = items[1:]  # the first input of this agent: what it says to every model
-            self._told[key] = [read_told(self._resolve(item)) for item in items]
+            self._told[key] = [read_told(one) for item in items for one in split_results(item)]
         return self._told[key]
 
     def _split_items(self, raw: str, kind: str) -> list[Any]:
@@ -112,7 +109,7 @@ class InputReader:
             value = payload.get("output" if kind == "agent_end" else "input", payload)
             items = [value]
             if kind == "model_call" and isinstance(value, dict):
-                name = next((name for name in _MESSAGES if isinstance(value.get(name), list)), None)
+                name = next((name for name in MESSAGE_KEYS if isinstance(value.get(name), list)), None)
                 if name is not None:
                     beside = {key: each for key, each in value.items() if key != name}
                     items = [{"role": "system", "beside": beside}, *value[name]]
@@ -121,30 +118,18 @@ class InputReader:
             self._items[key] = items
         return self._items[key]
 
-    def _resolve(self, item: Any) -> Any:
-        """Put what references name in their place, a few of them."""
-        if not (isinstance(item, dict) and item.get(MARK) == "ref"):
-            return item
-        self._resolved += 1
-        body = self._blob(item.get("sha256")) if self._resolved <= _REFERENCES_READ else None
-        return item if body is None else json.loads(body)
-
-    def _read_whole(self, payload: str) -> str:
-        """Give the payload, or of one that was cut the whole where it was kept."""
+    def _read_whole(self, conversation_id: str, payload: str) -> str:
+        """Give the payload; of one that was cut or names others the whole."""
         whole = self._whole.get(payload)
         if whole is None:
-            body = None
-            if f'"{MARK}":"cut"' in payload:
-                mark = json.loads(payload)
-                body = self._blob(mark.get("sha256")) if mark.get(MARK) == "cut" else None
-            whole = self._whole[payload] = payload if body is None else body
+            whole = payload
+            if f'"{MARK}":"cut"' in payload or f'"{MARK}":"ref"' in payload:
+                references = self._references.get(conversation_id)
+                if references is None:
+                    references = References(self._connection, conversation_id, self._bodies)
+                    self._references[conversation_id] = references
+                parsed = json.loads(payload)
+                found = references.read_whole(parsed)
+                whole = payload if found is parsed else json.dumps(found, ensure_ascii=False)
+            self._whole[payload] = whole
         return whole
-
-    def _blob(self, sha256: Any) -> str | None:
-        if not isinstance(sha256, str):
-            return None
-        body = self._bodies.get(sha256)
-        if body is None:
-            row = self._connection.execute(_BLOB, (sha256,)).fetchone()
-            body = None if row is None else row[0]
-        return None if body is None else bytes(body).decode("utf-8", "replace")

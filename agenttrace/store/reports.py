@@ -78,6 +78,8 @@ class _Failure(NamedTuple):
     error_id: str
     ts_ns: int
     failed: Failed
+    is_handed_back: bool
+    """It was found in what the model was handed: the next input told of it."""
 
 
 class _Telling(NamedTuple):
@@ -188,7 +190,10 @@ class _Search:
                 contain("store.failure_texts", exc)
                 continue
             self._parents[conversation_id, agent_id] = parent_agent_id
-            yield _Failure(conversation_id, agent_id, parent_agent_id, error_id, ts_ns or 0, failed)
+            is_handed_back = isinstance(error, dict) and error.get("rebuilt") is True
+            yield _Failure(
+                conversation_id, agent_id, parent_agent_id, error_id, ts_ns or 0, failed, is_handed_back
+            )
 
     def _find(
         self,
@@ -238,12 +243,18 @@ class _Search:
         return self._parents[key]
 
     def _tells(self, telling: _Telling, failure: _Failure) -> bool:
-        if not failure.failed.may_be_in(lambda piece: self._inputs.holds(telling.payload, piece)):
+        if failure.is_handed_back and telling.kind == "model_call" and telling.agent_id == failure.agent_id:
+            return True
+        conversation_id = telling.conversation_id
+        if not failure.failed.may_be_in(
+            lambda piece: self._inputs.holds(conversation_id, telling.payload, piece)
+        ):
             return False
         if telling.kind == "agent_end":
-            told = self._inputs.read_answer(telling.payload)
+            told = self._inputs.read_answer(conversation_id, telling.payload)
         else:
-            told = self._inputs.read_input(telling.payload, self._input_before(telling, failure))
+            before = self._input_before(telling, failure)
+            told = self._inputs.read_input(conversation_id, telling.payload, before)
         return any(failure.failed.is_told_by(each) for each in told)
 
     def _input_before(self, telling: _Telling, failure: _Failure) -> str | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from agenttrace.store.words import is_failure_word, split_words
 
-__all__ = ["Told", "is_instruction", "read_told"]
+__all__ = ["Told", "is_instruction", "read_told", "split_results"]
 
 _ITEM_CHARS = 400_000
 _PLAIN_TYPES = frozenset(("error", "exception", "returnedfailure"))
@@ -86,6 +86,22 @@ class Told:
 def is_instruction(item: Any) -> bool:
     """Tell a system or developer message, which a program gives to its model whatever happens."""
     return isinstance(item, dict) and item.get("role") in ("system", "developer")
+
+
+def split_results(item: Any) -> list[Any]:
+    """Take the results of several calls in one message apart: what one says tells nothing of the others."""
+    content = item.get("content") if isinstance(item, dict) else None
+    if not isinstance(content, list):
+        return [item]
+    results = [one for one in content if _is_result(one)]
+    if len(results) < 2:
+        return [item]
+    rest = [one for one in content if not _is_result(one)]
+    return [*results, {**item, "content": rest}] if rest else results
+
+
+def _is_result(block: Any) -> bool:
+    return isinstance(block, dict) and block.get("type") == "tool_result"
 
 
 def read_told(item: Any, *, is_answer: bool = False) -> Told:
