@@ -19,13 +19,13 @@ from typing import Any
 
 from agenttrace.capture import context
 from agenttrace.capture.attempts import enter_series, leave_series, open_series, stop_series
-from agenttrace.capture.context import CURRENT, SWITCH, Operation, real_of
+from agenttrace.capture.context import CURRENT, SWITCH, Agent, Operation, real_of
 from agenttrace.capture.series import Series
 from agenttrace.errors import contained
 from agenttrace.integrations.langgraph_asked import find_asker, stand_for
 from agenttrace.integrations.langgraph_messages import describe_output, describe_state
 from agenttrace.integrations.langgraph_places import Place, begin_run, place_around
-from agenttrace.integrations.langgraph_runs import end_run, tell_handoff, tell_signal
+from agenttrace.integrations.langgraph_runs import failure_of, tell_handoff, tell_signal
 from agenttrace.integrations.langgraph_tools import tool_calls_in
 from agenttrace.integrations.patching import Patch
 
@@ -43,12 +43,16 @@ class _NodeRun:
         self._place: Place | None = None
         self._writes = task.writes
         self._series: Series | None = None
+        self._lent_to: Agent | None = None
+        """The agent that does what another one's model asked for."""
         bound = _bound_of(task.proc)
-        operation = _stand_in(task, bound, place)
+        asker = _asker_of(task, place)
+        operation = _stand_in(task, bound, asker)
         if operation is None:
             self._place = place.take(str(task.name))
             metadata = {"framework": "langgraph", "step": _step_of(task)}
             operation = begin_run(self._place, _describe_given(task.input), metadata)
+            self._lend(asker, self._place.agent)
         operation.__dict__["node"] = True
         if hasattr(bound, "get_subgraphs") and hasattr(bound, "stream"):
             operation.__dict__["graph"] = bound
@@ -61,6 +65,13 @@ class _NodeRun:
                 limit_count = max((limit for limit in limits if isinstance(limit, int)), default=None)
                 self._series = open_series("langgraph", limit_count)
                 self.task = replace(task, proc=_Attempts(task.proc, self._series))
+
+    def _lend(self, asker: Operation | None, agent: Agent) -> None:
+        """Let what the node does by hand be what somebody asked for: the calls get their ids."""
+        lender = None if asker is None else asker.agent
+        if lender is not None and lender is not agent and lender.asked is not None and agent.asked is None:
+            agent.asked, agent.unclaimed = lender.asked, lender.unclaimed
+            self._lent_to = agent
 
     def finish(self, result: Any) -> None:
         """End it with what the node returned."""
@@ -85,9 +96,10 @@ class _NodeRun:
             context.leave_scope(self._operation, self._previous)
 
     def _end(self, output: Any, exc: BaseException | None) -> None:
+        if self._lent_to is not None:
+            self._lent_to.asked = self._lent_to.unclaimed = None
         if self._place is not None:
-            end_run(self._operation, output, exc)
-            self._place.give_back()
+            self._place.end_run(self._operation, output, failure_of(exc))
 
     def _written(self) -> dict[str, Any] | None:
         """Give what the node wrote to the state, where it is streamed and returns nothing."""
@@ -119,7 +131,15 @@ def _describe_given(given: Any) -> Any:
     return describe_state(given)
 
 
-def _stand_in(task: Any, bound: Any, place: Place) -> Operation | None:
+def _asker_of(task: Any, place: Place) -> Operation | None:
+    """Give the run whose model asked for the calls in a node's state; None where it was not one alone."""
+    conversation_id = place.agent.conversation_id
+    askers = [find_asker(conversation_id, call.get("id")) for call in tool_calls_in(task.input)]
+    agents = {None if one is None else one.agent for one in askers}
+    return askers[0] if len(agents) == 1 and None not in agents else None
+
+
+def _stand_in(task: Any, bound: Any, asker: Operation | None) -> Operation | None:
     """
     Give what stands for a node that is no agent of its own; None for all others.
 
@@ -129,17 +149,8 @@ def _stand_in(task: Any, bound: Any, place: Place) -> Operation | None:
     graph_run = real_of(here)
     if graph_run is not None and graph_run.__dict__.get("entrypoint") == task.name:
         return stand_for(graph_run, here)
-    if not any(kind.__name__ == "ToolNode" for kind in type(bound).__mro__):
-        return None
-    conversation_id = place.agent.conversation_id
-    askers = [find_asker(conversation_id, call.get("id")) for call in tool_calls_in(task.input)]
-    if (
-        not askers
-        or askers[0] is None
-        or any(one is None or one.agent is not askers[0].agent for one in askers)
-    ):
-        return None
-    return stand_for(askers[0], here)
+    is_tool_node = any(kind.__name__ == "ToolNode" for kind in type(bound).__mro__)
+    return stand_for(asker, here) if is_tool_node and asker is not None else None
 
 
 def _begin(task: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _NodeRun | None:

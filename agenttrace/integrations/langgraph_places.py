@@ -17,8 +17,10 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from agenttrace.capture import context
+from agenttrace.capture.agents import close_agent
 from agenttrace.capture.context import CURRENT, PIPE, Agent, Operation
 from agenttrace.capture.emit import announce_agent, encode_value
+from agenttrace.capture.rebuilt import end_of_agent
 
 __all__ = ["Place", "begin_run", "place_around", "take_root"]
 
@@ -47,6 +49,8 @@ class Place:
         self._seed = seed
         self._is_taken = False
         self._children: dict[str, list[Place]] = {}
+        self._last: Operation | None = None
+        """The run that ended last, of those that left calls to be made by other nodes."""
 
     def take(self, name: str) -> Place:
         """Take a free place of *name* below this one."""
@@ -66,20 +70,37 @@ class Place:
         agent = self.agent
         return Place(Agent(agent.conversation_id, _agent_id(name, seed), name, agent.agent_id), seed)
 
-    def give_back(self) -> None:
-        """Let the next run take it; what was asked for in here may still be done by other nodes."""
-        self._is_taken = False
-        self.agent.closed = False
+    def end_run(self, operation: Operation, output: Any, exc: BaseException | None) -> None:
+        """
+        Close the run of a node, and let the next one take the place.
 
-    def close(self) -> None:
-        """Say that nothing more is done for the agents below, until they begin again."""
+        What its model asked for stays to be done, by other nodes and for its next run to be told of.
+        """
+        agent = self.agent
+        kept = agent.asked, agent.unclaimed
+        agent.asked = agent.unclaimed = None
+        try:
+            close_agent(operation, encode_value(output), exc)
+        finally:
+            agent.asked, agent.unclaimed = kept
+            agent.closed = False
+            self._last = operation
+            self._is_taken = False
+
+    def end_graph(self, operation: Operation, output: Any, exc: BaseException | None) -> None:
+        """Close the run of a graph: nothing more is done for the agents below until they begin again."""
         waiting = [self]
         while waiting:
             place = waiting.pop()
             with _LOCK:
                 waiting += [child for children in place._children.values() for child in children]
             if place is not self:
+                if place._last is not None:
+                    end_of_agent(place.agent, place._last)
+                    place._last = None
                 place.agent.closed = True
+        close_agent(operation, encode_value(output), exc)
+        self._is_taken = False
 
 
 def _agent_id(name: str, seed: str | None) -> str:

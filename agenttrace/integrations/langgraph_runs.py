@@ -11,14 +11,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from agenttrace.capture.agents import close_agent, emit_custom
+from agenttrace.capture.agents import emit_custom
 from agenttrace.capture.context import CURRENT, Operation, real_of
-from agenttrace.capture.emit import encode_value
 from agenttrace.errors import contain, contained
 from agenttrace.integrations.langgraph_messages import describe_state
 from agenttrace.integrations.langgraph_places import Place, begin_run, place_around, take_root
 
-__all__ = ["GraphRun", "end_run", "tell_signal"]
+__all__ = ["GraphRun", "failure_of", "tell_handoff", "tell_signal"]
 
 _SIGNALS_LIMIT_COUNT = 16
 
@@ -78,17 +77,13 @@ class GraphRun:
 
     def _end(self, call: Operation, exc: BaseException | None) -> None:
         with contained("integrations.langgraph.run"):
-            place = self._place
-            if place is not None:
-                place.close()
-                place.give_back()
             output = self._output
-            given = (
-                {name: describe_state(one) for name, one in output.items()}
-                if type(output) is _Update
-                else describe_state(output)
-            )
-            end_run(call, given, exc)
+            if type(output) is _Update:
+                given: Any = {name: describe_state(one) for name, one in output.items()}
+            else:
+                given = describe_state(output)
+            if self._place is not None:
+                self._place.end_graph(call, given, failure_of(exc))
 
 
 class _Update(dict[Any, Any]):
@@ -136,21 +131,12 @@ def _mode_of(item: Any) -> tuple[str | None, Any]:
     return None, item
 
 
-# ------------------------------------------------------------------ the end of a run
+# ------------------------------------------------------------------ signals
 
 
-def end_run(operation: Operation, output: Any, exc: BaseException | None) -> None:
-    """
-    Close a run of a graph or a node.
-
-    Args:
-        operation: As ``begin_run`` gave it.
-        output: What it gave.
-        exc: What left it; a hand-over to the graph around is no failure, nor an early end.
-    """
-    if exc is not None and _signal_of(exc) == "handoff":
-        exc = None
-    close_agent(operation, encode_value(output), exc)
+def failure_of(exc: BaseException | None) -> BaseException | None:
+    """Give what a run ends with that *exc* leaves: a hand-over to the graph around ends it well."""
+    return None if exc is not None and _signal_of(exc) == "handoff" else exc
 
 
 def _signal_of(exc: BaseException) -> str | None:

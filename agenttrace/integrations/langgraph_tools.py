@@ -85,23 +85,34 @@ def _message_in(result: Any, call_id: Any) -> Any:
 
 
 def tool_calls_in(state: Any) -> list[Mapping[str, Any]]:
-    """Give the tool calls that a ``ToolNode`` would run with *state* as its input; [] for none."""
+    """Give the tool calls that a node with *state* as its input is to run: those not yet answered."""
     if isinstance(state, Mapping) and isinstance(state.get("tool_call"), Mapping):
         return [state["tool_call"]]  # one call, sent to the node by itself
-    found: list[Any] = [state] if isinstance(state, list) else []
-    if isinstance(state, Mapping):
-        found += state.values()
-    elif not found:
-        found += getattr(state, "__dict__", {}).values()
-    for messages in found:
-        if not isinstance(messages, list) or not messages:
-            continue
-        last = messages[-1]
-        if isinstance(last, Mapping) and last.get("type") == "tool_call":
-            return [one for one in messages if isinstance(one, Mapping)]
-        for message in reversed(messages):
-            if is_message(message) and getattr(message, "type", "") in ("ai", "AIMessageChunk"):
-                return list(getattr(message, "tool_calls", None) or ())
+    if isinstance(state, list):
+        fields: Iterable[Any] = (state,)
+    else:
+        fields = state.values() if isinstance(state, Mapping) else getattr(state, "__dict__", {}).values()
+    for messages in fields:
+        if isinstance(messages, list) and messages:
+            last = messages[-1]
+            if isinstance(last, Mapping) and last.get("type") == "tool_call":
+                return [one for one in messages if isinstance(one, Mapping)]
+            calls = _unanswered(messages)
+            if calls:
+                return calls
+    return []
+
+
+def _unanswered(messages: list[Any]) -> list[Mapping[str, Any]]:
+    """Give the calls of the last answer in *messages* that no message after it gives a result of."""
+    answered: set[Any] = set()
+    for message in reversed(messages):
+        kind = getattr(message, "type", "") if is_message(message) else ""
+        if kind in ("ai", "AIMessageChunk"):
+            calls = getattr(message, "tool_calls", None) or ()
+            return [one for one in calls if one.get("id") not in answered]
+        if kind == "tool":
+            answered.add(getattr(message, "tool_call_id", None))
     return []
 
 
