@@ -56,6 +56,8 @@ class Message:
         self._pieces: dict[tuple[int, str], list[str]] = {}
         """What is added to a field of a block, by its index."""
         self._chars = 0
+        self._failure: Any = None
+        """What an event of an error says, to a program that reads the events itself."""
         self.is_complete = False
 
     def read(self, body: Mapping[str, Any]) -> None:
@@ -84,6 +86,8 @@ class Message:
             self._add_usage(_as_data(field_of(event, "usage")))
         elif kind == "message_stop":
             self.is_complete = True
+        elif kind == "error":
+            self._failure = field_of(event, "error") or "error"
         return None
 
     def _begin_block(self, index: Any, block: Any) -> None:
@@ -118,6 +122,8 @@ class Message:
 
     def tell(self, turn: ModelTurn) -> None:
         """Say all that has come so far to *turn*."""
+        if self._failure is not None:
+            turn.fail(self._failure)
         if not self._head:
             return
         content = self._content if self._content is not None else self._build_content()

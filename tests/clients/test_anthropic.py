@@ -242,7 +242,7 @@ class TestConversation:
         print("seed", seed)
         dice = random.Random(seed)
         usages = []
-        for _ in range(12):
+        for _ in range(7):
             read, written, fresh = (dice.randrange(5000) for _ in range(3))
             output = dice.randrange(1, 3000)
             usages.append(Usage(read + written + fresh, output, read, written, dice.randrange(output)))
