@@ -45,7 +45,7 @@ class _Request:
     def __init__(self, model: Any, given: dict[str, Any]) -> None:
         self.is_answered = False
         """The whole answer has come."""
-        self._run: AgentRun | None = run_here()
+        self._run: AgentRun | None = None
         self._operation: Operation | None = None
         self._items: list[Any] = []
         self._tools = given.get("tools") or []
@@ -75,6 +75,7 @@ class _Request:
         """Stand in the turn; the first time, open it in the agent in control."""
         before = CURRENT.get()
         if self._operation is None:
+            self._run = run_here()
             if self._run is not None:
                 CURRENT.set(self._run.standing)
             self.turn.open()
