@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +15,9 @@ from agenttrace.cli.console import build_console, choose_glyphs, note, print_jso
 from agenttrace.cli.options import database_option, json_option
 from agenttrace.cli.reading import open_viewer, select
 from agenttrace.cli.refusal import EXIT_USAGE, Refusal
+from agenttrace.events import MARK
 from agenttrace.query.lines import Line
-from agenttrace.query.render_event import render_event, whole_payload
+from agenttrace.query.render_event import render_event
 from agenttrace.query.render_summary import render_header
 from agenttrace.query.render_timeline import render_event_line
 from agenttrace.query.render_tree import render_tree
@@ -144,7 +145,8 @@ def _show_timeline(
 ) -> None:
     events = _iter_timeline(viewer, conversation_id, agent, turn)
     if as_json:
-        shown = [event_to_data(viewer, event, full) for event in events]
+        read_whole = viewer.payload_reader(conversation_id) if full else None
+        shown = [event_to_data(event, read_whole) for event in events]
         print_json({"conversation_id": conversation_id, "events": shown})
         return
     _print_events(viewer, conversation_id, events, full)
@@ -167,10 +169,11 @@ def _print_events(
 ) -> None:
     console, glyphs = build_console(), choose_glyphs()
     fates = viewer.fates(conversation_id)
+    read_whole = viewer.payload_reader(conversation_id)
     for event in events:
         lines: list[Line] = [render_event_line(event, width=console.width, glyphs=glyphs, fates=fates)]
         if full:
-            lines += render_event(event, whole_payload(event, viewer.blob), payload_only=True)
+            lines += render_event(event, read_whole(event), payload_only=True)
         print_lines(console, lines)
         if live:
             console.file.flush()
@@ -201,21 +204,23 @@ def _follow(
 def _show_event(viewer: TraceViewer, event_id: str, full: bool, as_json: bool) -> None:
     event = viewer.event(event_id)
     if as_json:
-        print_json({"event": event_to_data(viewer, event, full)})
+        read_whole = viewer.payload_reader(event.conversation_id) if full else None
+        print_json({"event": event_to_data(event, read_whole)})
         return
     console = build_console()
-    payload = whole_payload(event, viewer.blob) if full else None
+    payload = viewer.payload_reader(event.conversation_id)(event) if full else None
     fate = viewer.fates(event.conversation_id).get(event.error_id) if event.error_id else None
     print_lines(console, render_event(event, payload, fate=fate))
-    if not full and '"$agenttrace"' in event.payload_json and '"sha256"' in event.payload_json:
-        note(f"parts of the payload are cut; whole: agenttrace show --event {event.id} --full")
+    text = event.payload_json
+    if not full and (f'"{MARK}":"ref"' in text or (f'"{MARK}"' in text and '"sha256"' in text)):
+        note(f"parts of the payload stand elsewhere; whole: agenttrace show --event {event.id} --full")
 
 
-def event_to_data(viewer: TraceViewer, event: Event, full: bool = False) -> dict[str, Any]:
-    """Give an event as JSON: its columns, and its payload parsed; with *full* whole where it was kept."""
+def event_to_data(event: Event, read_whole: Callable[[Event], Any] | None = None) -> dict[str, Any]:
+    """Give an event as JSON: its columns, and its payload parsed; with *read_whole* as that gives it."""
     data = asdict(event)
     del data["payload_json"]
-    data["payload"] = whole_payload(event, viewer.blob) if full else event.payload
+    data["payload"] = event.payload if read_whole is None else read_whole(event)
     return data
 
 

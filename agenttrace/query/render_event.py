@@ -5,12 +5,11 @@ One event whole: its columns and its payload, with what was cut put back where i
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from agenttrace.clock import render_utc
-from agenttrace.events import MARK
 from agenttrace.query.lines import Line, Span
 from agenttrace.query.text import render_duration, sanitize, sanitize_block
 from agenttrace.query.tree import parse_payload
@@ -18,31 +17,9 @@ from agenttrace.query.tree import parse_payload
 if TYPE_CHECKING:
     from agenttrace.store.rows import Event
 
-__all__ = ["render_event", "whole_payload"]
+__all__ = ["render_event"]
 
 _NAME_WIDTH = 18
-
-
-def whole_payload(event: Event, read_blob: Callable[[str], bytes | None]) -> Any:
-    """
-    Give an event's payload as it was before it was cut.
-
-    Args:
-        event: The event.
-        read_blob: Gives the kept whole by its SHA-256; None when it was not kept.
-
-    Returns:
-        The payload parsed; as it stands in the row where nothing was cut or the whole is gone.
-    """
-    payload = event.payload
-    sha256 = payload.get("sha256") if isinstance(payload, dict) and payload.get(MARK) == "cut" else None
-    body = read_blob(sha256) if isinstance(sha256, str) else None
-    if body is None:
-        return payload
-    try:
-        return json.loads(body)
-    except ValueError:
-        return payload
 
 
 def render_event(

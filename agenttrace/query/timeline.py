@@ -108,7 +108,7 @@ def search_condition(query: str) -> tuple[str, list[str]]:
     for column in ("tool_name", "agent_name", "model", "error_type"):
         conditions.append(f"{column} LIKE ? ESCAPE '\\'")
         values.append(plain)
-    whole = " OR ".join("CAST(b.body AS TEXT) LIKE ? ESCAPE '\\'" for _ in patterns)
+    whole = " OR ".join("agenttrace_body(b.body) LIKE ? ESCAPE '\\'" for _ in patterns)
     conditions.append(
         "instr(payload, '\"sha256\"') > 0 AND EXISTS (SELECT 1 FROM payload_blobs b"
         f" WHERE b.sha256 = json_extract(payload, '$.sha256') AND ({whole}))"

@@ -271,6 +271,10 @@ class TraceViewer(ViewerAliases):
         """Give the whole payload that a ``cut`` mark names; None when it was not kept."""
         return self.store.blob(sha256)
 
+    def payload_reader(self, conversation_id: str) -> Callable[[Event], Any]:
+        """Give what reads the payloads of one conversation whole: uncut, with what they refer to."""
+        return self.store.payload_reader(conversation_id)
+
     # Failures
 
     def failures(

@@ -62,8 +62,8 @@ def _with_named_by_blobs(database: StoreDatabase, names: set[str]) -> set[str]:
             marks = ",".join("?" * len(some))
             inner |= _names_in(
                 database.execute(
-                    f"SELECT body FROM payload_blobs WHERE sha256 IN ({marks})"
-                    " AND instr(CAST(body AS TEXT), '\"sha256\"') > 0",
+                    f"SELECT agenttrace_body(body) FROM payload_blobs WHERE sha256 IN ({marks})"
+                    " AND instr(agenttrace_body(body), '\"sha256\"') > 0",
                     some,
                 )
             )

@@ -21,6 +21,7 @@ from typing import Any
 import peewee
 
 from agenttrace.errors import SchemaTooNew, StoreBusy, StoreCorrupt, StoreError, StoreUnavailable
+from agenttrace.store.blobs import body_text
 from agenttrace.store.target import Identity, Target, read_identity
 
 __all__ = [
@@ -187,6 +188,7 @@ def connect(target: Target, mode: str = "rw", busy_timeout_ms: int = BUSY_TIMEOU
         peewee.SqliteDatabase(where, pragmas=pragmas, thread_safe=False, **options),
         readonly=mode != "rw",
     )
+    database.peewee.register_function(body_text, "agenttrace_body", 1)
     with translated(target.name):
         database.peewee.connect()
     return database

@@ -214,5 +214,5 @@ def _put_blobs(connection: sqlite3.Connection, plan: Plan, records: Sequence[Rec
     for index in plan.indexes:
         blob = records[index].blob
         if blob is not None:
-            blobs[blob[0]] = (blob[0], len(blob[1]), blob[1], now_ms)
+            blobs[blob[0]] = (blob[0], len(blob[1]), records[index].packed or blob[1], now_ms)
     _insert_blobs().run(connection, list(blobs.values()))

@@ -36,6 +36,8 @@ class Record(NamedTuple):
     """Process id and frame number."""
     blob: tuple[str, bytes] | None = None
     """SHA-256 and body of the whole payload, when ``payload`` is a cut of it."""
+    packed: bytes | None = None
+    """The body compressed, where it is stored so."""
 
 
 class Plan:

@@ -6,12 +6,13 @@ Invariant: reading never makes, migrates or writes a database.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from agenttrace.store import views
 from agenttrace.store.blobs import read_blob
 from agenttrace.store.connection import StoreDatabase
+from agenttrace.store.references import References
 from agenttrace.store.rollups import Difference, verify_rollups
 from agenttrace.store.rows import (
     AgentRow,
@@ -130,6 +131,22 @@ class StoreReader:
     def blob(self, sha256: str) -> bytes | None:
         """Read the whole payload that a ``cut`` mark names; None when it was not kept."""
         return read_blob(self.open_reader(), sha256)
+
+    def payload_reader(self, conversation_id: str) -> Callable[[Event], Any]:
+        """
+        Give what reads the payloads of one conversation whole: uncut, with what their references name.
+
+        What leads nowhere stays as it is in the row. The values are for reading only: two payloads
+        may share them.
+        """
+        database = self.open_reader()
+        references = References(database, conversation_id)
+
+        def read(event: Event) -> Any:
+            with database.lock:
+                return references.read_whole(event.payload)
+
+        return read
 
     def verify(self) -> list[Difference]:
         """Count everything anew and compare it with the rollups; [] when all is well."""

@@ -12,10 +12,12 @@ what the rules cost.
 from __future__ import annotations
 
 import hashlib
+import zlib
 from typing import TYPE_CHECKING, Any
 
 from agenttrace import prices
 from agenttrace.encode import codec
+from agenttrace.encode.newest import cut_newest
 from agenttrace.encode.redact import Rules
 from agenttrace.encode.truncate import cut_payload
 from agenttrace.events import (
@@ -35,6 +37,7 @@ from agenttrace.events import (
     H_TOOL_NAME,
     H_TS_NS,
 )
+from agenttrace.write.texts import Texts
 
 if TYPE_CHECKING:
     from agenttrace.store.batch import Record
@@ -57,6 +60,8 @@ _ID_DIGITS = 16
 _REMEMBERED = 4096
 _PART_BYTES = 2047
 _HEADER_ITEMS = H_EXTRA + 1
+_TURN_HEAD_BYTES = 512
+"""What stands in the row of a model's turn whose whole is beside it: a head to read, since both take room."""
 
 
 class Pipeline:
@@ -70,6 +75,11 @@ class Pipeline:
         self._max_payload_bytes = max_payload_bytes
         self._max_blob_bytes = max_blob_bytes
         self._redacted: dict[str, str] = {}
+        self._texts = Texts()
+
+    def forget(self) -> None:
+        """Let what comes name nothing that came before: the database that had it has gone."""
+        self._texts.forget()
 
     def prepare(self, body: bytes, event_id: str) -> Record:
         """
@@ -99,11 +109,15 @@ class Pipeline:
             if header[H_KIND] == "model_turn" and extra.get("cost_usd") is None:
                 payload = _add_cost(header, extra, payload)
         payload = self._rules.redact_payload(payload)
-        blob = None
-        if len(payload) > self._max_payload_bytes:
+        blob = packed = None
+        kind = header[H_KIND]
+        if kind == "model_call" or kind == "model_turn":
+            payload, blob = self._keep_turn(kind, header, payload)
+            packed = None if blob is None else zlib.compress(blob[1])
+        elif len(payload) > self._max_payload_bytes:
             payload, blob = self._cut(payload)
         # Past the constructor, which is Python code: half the cost.
-        return tuple.__new__(self._record, (header, payload, event_id, blob))
+        return tuple.__new__(self._record, (header, payload, event_id, blob, packed))
 
     def _redact(self, value: Any) -> str:
         text: str = value if isinstance(value, str) else str(value)
@@ -124,6 +138,29 @@ class Pipeline:
             kept = cut_payload(payload, self._max_blob_bytes, None)
         digest = hash_blob(kept)
         return cut_payload(payload, self._max_payload_bytes, digest), (digest, kept)
+
+    def _keep_turn(
+        self, kind: str, header: list[Any], payload: bytes
+    ) -> tuple[bytes, tuple[str, bytes] | None]:
+        """Name what is stored already, and keep the rest: in the row if it fits, else whole beside it."""
+        span_id = header[H_SPAN_ID]
+        learned = None
+        if span_id is not None:
+            payload, learned = self._texts.shorten(kind, header[H_CONVERSATION_ID], span_id, payload)
+        cut = cut_newest if kind == "model_call" else cut_payload
+        kept, blob = payload, None
+        if len(payload) > self._max_payload_bytes:
+            if self._max_blob_bytes > 0:
+                kept = cut(payload, self._max_blob_bytes, None)
+                blob = (hash_blob(kept), kept)
+                row = cut(payload, min(self._max_payload_bytes, _TURN_HEAD_BYTES), blob[0])
+            else:
+                kept = row = cut(payload, self._max_payload_bytes, None)
+        else:
+            row = payload
+        if learned and kept is payload:
+            self._texts.learn(learned)
+        return row, blob
 
 
 def _add_cost(header: list[Any], extra: dict[str, Any], payload: bytes) -> bytes:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agenttrace.query.lines import ASCII, STYLES, UNICODE, Glyphs, Span, fit_line, line_width, render_plain
-from agenttrace.query.render_event import render_event, whole_payload
+from agenttrace.query.render_event import render_event
 from agenttrace.query.render_summary import describe_fates, render_header
 from agenttrace.query.render_timeline import render_timeline
 from agenttrace.query.render_tree import render_tree
@@ -241,16 +241,6 @@ class TestEvent:
         text = render_plain(render_event(event, fate="swallowed"))
         for part in ("#7 tool_call", "tool_name         t", "2026-01-01 00:00:00.007 UTC", '"é"', "fate"):
             assert part in text
-
-    def test_puts_back_what_was_cut(self) -> None:
-        """A cut payload is shown whole where the whole was kept, else as it stands."""
-        cut = {"arguments": {}, "$agenttrace": "cut", "bytes": 99, "sha256": "ab"}
-        event = event_of(1, payload=cut)
-        assert whole_payload(event, lambda sha256: b'{"arguments":{"a":1}}' if sha256 == "ab" else None) == {
-            "arguments": {"a": 1}
-        }
-        assert whole_payload(event, lambda _: None) == cut
-        assert whole_payload(event, lambda _: b"\xff") == cut
 
     def test_survives_a_payload_that_is_no_object(self) -> None:
         """Text that is no JSON is shown as it is."""
