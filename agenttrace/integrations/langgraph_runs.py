@@ -16,6 +16,7 @@ from agenttrace.capture.context import CURRENT, Operation, real_of
 from agenttrace.errors import contain, contained
 from agenttrace.integrations.langgraph_messages import describe_state
 from agenttrace.integrations.langgraph_places import Place, begin_run, place_around, take_root
+from agenttrace.integrations.sdk_exchange import find_caller
 
 __all__ = ["GraphRun", "failure_of", "tell_handoff", "tell_signal"]
 
@@ -52,6 +53,7 @@ class GraphRun:
             metadata = {"framework": "langgraph", "thread_id": configurable.get("thread_id")}
             operation = begin_run(self._place, describe_input(given), _without_none(metadata))
             operation.__dict__["entrypoint"] = entrypoint
+            operation.__dict__["called_from"] = find_caller()
             return operation
         except Exception as exc:
             contain("integrations.langgraph.run", exc)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from types import ModuleType
-from typing import Any
+from typing import Any, Self
 
 from agenttrace.capture.context import CURRENT, SWITCH, Operation, real_of
 from agenttrace.capture.outer_calls import OuterCall, innermost_call
@@ -20,6 +20,7 @@ from agenttrace.errors import contained
 from agenttrace.integrations.langgraph_asked import agent_run_around, find_asker, stand_for
 from agenttrace.integrations.langgraph_messages import describe_output, is_message
 from agenttrace.integrations.patching import Patch, note_problem
+from agenttrace.integrations.sdk_exchange import find_caller
 
 __all__ = ["describe_tool_node", "describe_tools", "tool_calls_in"]
 
@@ -125,13 +126,35 @@ def _open_run(tool: Any, args: tuple[Any, ...], kwargs: dict[str, Any], is_async
     if isinstance(around, _NodeCall) and around.take(tool):
         return _Inside(around)
     call_id = kwargs.get("tool_call_id")
-    return OuterCall(
+    return _Call(
         str(tool.name),
         _arguments_of(tool, args[0] if args else kwargs.get("tool_input")),
         call_id=call_id if isinstance(call_id, str) else None,
         function=_function_of(tool, is_async),
         parent=_parent_of(call_id),
     )
+
+
+class _Call(OuterCall):
+    """A call that knows which line of the program it goes back to."""
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        operation = self.operation
+        if operation is not None and "called_from" not in operation.__dict__:
+            with contained("integrations.langgraph.caller"):
+                # A ToolNode's threads have no line of the program's own; the graph's run has.
+                operation.__dict__["called_from"] = find_caller() or _graph_caller(operation)
+        return self
+
+
+def _graph_caller(operation: Operation | None) -> dict[str, Any] | None:
+    while operation is not None:
+        found: dict[str, Any] | None = operation.__dict__.get("called_from")
+        if found is not None:
+            return found
+        operation = operation.parent
+    return None
 
 
 class _Inside(OuterCall):
@@ -212,7 +235,7 @@ def describe_tools(module: ModuleType) -> Iterable[Patch]:
 # ------------------------------------------------------------------ ToolNode
 
 
-class _NodeCall(OuterCall):
+class _NodeCall(_Call):
     """A call as a ``ToolNode`` makes it, around its checks and around the tool."""
 
     _is_run = False
