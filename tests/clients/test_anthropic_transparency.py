@@ -1,4 +1,4 @@
-"""A program that asks Anthropic sees and sends the same, with tracing on and off; what is taken back is gone."""
+"""A program that asks Anthropic sees and sends the same, traced or not; what is taken back is gone."""
 
 from __future__ import annotations
 
