@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from agenttrace import config
 from agenttrace.capture import context
 from agenttrace.capture.context import PIPE, SWITCH
+from agenttrace.capture.history import forget_sent
 from agenttrace.capture.propagation import HERITAGE
 from agenttrace.capture.roots import (
     close_implicit_root,
@@ -144,7 +145,7 @@ def _connect() -> None:
         close_root_with_multiprocessing(ORIGIN.operation)
         return info
 
-    recorder = Recorder(settings, rules, describe)
+    recorder = Recorder(settings, rules, describe, forget=forget_sent)
     if STATE.recorder is not None:
         return  # a signal handler or finaliser came first, in this very thread
     STATE.settings, STATE.recorder = settings, recorder

@@ -70,6 +70,8 @@ def _redact_string(value: str, text: TextRedactor) -> Any:
 
 
 def _redact_dict(value: dict[str, Any], text: TextRedactor) -> dict[str, Any]:
+    if value.get(MARK) == "ref":
+        return value  # ours, for a user's own key of that name is escaped: it holds a place and no text
     names = text.names
     named = _named_field(value, text)
     result: dict[str, Any] = {}

@@ -125,6 +125,11 @@ class EventSink:
         """Tell whether a connection stands."""
         return self._database is not None and not self._database.is_closed()
 
+    def is_new_file(self) -> bool:
+        """Tell whether another file, or an emptied one, stands where this sink wrote last; opens it."""
+        self._ensure_open()
+        return self._was_replaced
+
     def position(self, ring_id: str) -> int | None:
         """Read how far *ring_id* is drained; None when the database does not know it."""
         database = self.database

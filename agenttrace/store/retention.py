@@ -2,19 +2,34 @@
 Forget what is old: events by age, and conversations that are left empty by it.
 
 Invariants: a running conversation is never touched; a number that was given to
-an event is never given again; every conversation is cleaned in a transaction of
-its own, so that a writer beside it waits for one conversation at most.
+an event is never given again; an older turn of a model stays while a younger one
+names what was said in it; every conversation is cleaned in a transaction of its
+own, so that a writer beside it waits for one conversation at most.
 """
 
 from __future__ import annotations
 
+import json
+import sqlite3
+
 from agenttrace.errors import ConfigError
 from agenttrace.store import rollups
 from agenttrace.store.connection import StoreDatabase
+from agenttrace.store.references import References, iter_named_spans
 
 __all__ = ["MS_PER_DAY", "delete_before", "delete_conversation", "parse_retention_days"]
 
 MS_PER_DAY = 86_400_000
+
+_NAMING = """
+SELECT payload FROM trajectory_events
+WHERE conversation_id = ? AND ts_ms >= ? AND kind = 'model_call'
+AND (instr(payload, '"ref"') > 0 OR instr(payload, '"sha256"') > 0)
+"""
+_NAMED = """
+SELECT payload FROM trajectory_events
+WHERE span_id = ? AND kind = 'model_call' AND +conversation_id = ?
+"""
 
 _OLD = """
 SELECT c.id FROM conversations c
@@ -61,6 +76,23 @@ def delete_before(database: StoreDatabase, now_ms: int, retention_days: float) -
     return sum(_clean(database, conversation_id, cutoff_ms) for conversation_id in old)
 
 
+def _spans_needed(connection: sqlite3.Connection, conversation_id: str, cutoff_ms: int) -> set[str]:
+    """Find the older turns of models that younger ones name: what was said then was sent again later."""
+    reader = References(connection, conversation_id)
+    needed: set[str] = set()
+    waiting = [row[0] for row in connection.execute(_NAMING, (conversation_id, cutoff_ms))]
+    while waiting:
+        try:
+            payload = reader.read_uncut(json.loads(waiting.pop()))
+        except (ValueError, RecursionError):
+            continue
+        for kind, span_id in iter_named_spans(payload):
+            if span_id not in needed:
+                needed.add(span_id)
+                waiting += [row[0] for row in connection.execute(_NAMED, (span_id, conversation_id))]
+    return needed
+
+
 def _clean(database: StoreDatabase, conversation_id: str, cutoff_ms: int) -> int:
     with database.writing():
         connection = database.connection
@@ -69,9 +101,11 @@ def _clean(database: StoreDatabase, conversation_id: str, cutoff_ms: int) -> int
         ).fetchone()
         if state is None or state[0] == "running":
             return 0
+        needed = _spans_needed(connection, conversation_id, cutoff_ms)
         deleted = connection.execute(
-            "DELETE FROM trajectory_events WHERE conversation_id = ? AND ts_ms < ?",
-            (conversation_id, cutoff_ms),
+            "DELETE FROM trajectory_events WHERE conversation_id = ? AND ts_ms < ?"
+            " AND (span_id IS NULL OR span_id NOT IN (SELECT value FROM json_each(?)))",
+            (conversation_id, cutoff_ms, json.dumps(sorted(needed))),
         ).rowcount
         left = connection.execute(
             "SELECT 1 FROM trajectory_events WHERE conversation_id = ? LIMIT 1", (conversation_id,)

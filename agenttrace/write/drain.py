@@ -93,9 +93,23 @@ class _Batch(NamedTuple):
 class Drain:
     """Move one ring into one sink; used by one thread at a time."""
 
-    def __init__(self, source: Source, sink: EventSink, pipeline: Pipeline, process: ProcessInfo) -> None:
+    def __init__(
+        self,
+        source: Source,
+        sink: EventSink,
+        pipeline: Pipeline,
+        process: ProcessInfo,
+        forget: Callable[[], object] | None = None,
+    ) -> None:
+        """
+        Join a source to a sink.
+
+        Args:
+            forget: Called where the database has lost what it had: nothing of that may be named any more.
+        """
         from agenttrace.store.batch import ProcessCounters, RingPosition  # late: brings peewee with it
 
+        self._forget = forget
         self._process_counters = ProcessCounters
         self._ring_position = RingPosition
         self._source = source
@@ -154,6 +168,8 @@ class Drain:
         source = self._source
         head = source.head
         if self._batch is None:
+            if self._sink.is_new_file():
+                self._forget_stored()
             self._batch = self._read_batch(head)
         batch = self._batch
         is_last = batch.end >= head
@@ -209,9 +225,16 @@ class Drain:
         if known is not None and known == self._attempted == batch.end:
             return True
         if known is None or known < self.position:
+            self._forget_stored()
             self._old = self.position if known is None else known
             raise StoreError("the database was put back from an older copy; going on with it.")
         return False
+
+    def _forget_stored(self) -> None:
+        """Let what is read from now on name nothing that was stored before."""
+        self._pipeline.forget()
+        if self._forget is not None:
+            self._forget()
 
     def _settle(self, batch: _Batch, written_count: int, failed: dict[str, int]) -> None:
         self.written_count += written_count - batch.notes

@@ -58,6 +58,7 @@ class Recorder(Publisher):
         rules: What is redacted.
         describe: Gives this process; called with the first event, in a forked child again.
         build_sink: Makes the sink; by default ``EventSink`` on the settings' database.
+        forget: Called in the writer's thread where the database has lost what it had.
     """
 
     def __init__(
@@ -66,8 +67,10 @@ class Recorder(Publisher):
         rules: Rules,
         describe: Callable[[], ProcessInfo],
         build_sink: Callable[[], EventSink] | None = None,
+        forget: Callable[[], object] | None = None,
     ) -> None:
         super().__init__(settings)
+        self._forget = forget
         self._rules = rules
         self._describe = describe
         self._build_sink = build_sink
@@ -121,7 +124,7 @@ class Recorder(Publisher):
         sink = self._build_sink() if self._build_sink else EventSink(self._database)
         limits = self._settings
         pipeline = Pipeline(self._rules, limits.max_payload_bytes, limits.max_blob_bytes)
-        return sink, Drain(ring, sink, pipeline, ring.info.process)
+        return sink, Drain(ring, sink, pipeline, ring.info.process, self._forget)
 
     def _finish_with_multiprocessing(self) -> None:
         """Have a child of multiprocessing shut down in order: it runs no atexit handlers."""
