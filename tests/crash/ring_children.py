@@ -10,12 +10,9 @@ from __future__ import annotations
 import json
 import os
 import random
-import select
 import signal
 import sys
 import threading
-import time
-from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -24,73 +21,17 @@ from agenttrace import native
 from agenttrace.write.recorder import Recorder
 from agenttrace.write.recovery import recover
 from agenttrace.write.ring import Ring
-from tests.write.factory import build_body, build_recorder
+from tests.crash.children import Pipe, hook, reap, spin
+from tests.crash.children import fork as start
+from tests.crash.law import build_event
+from tests.write.factory import build_recorder
 
 __all__ = ["main"]
 
-_HANG_S = 20.0
 
-
-def _hook(recorder: Recorder) -> None:
-    os.register_at_fork(
-        before=recorder.before_fork,
-        after_in_parent=recorder.after_in_parent,
-        after_in_child=recorder.after_in_child,
-    )
-
-
-def _fork(work: Callable[[], None]) -> int:
-    """Run *work* in a child that ends without any clearing up."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            work()
-            code = 0
-        finally:
-            os._exit(code)
-    return child
-
-
-def _reap(child: int) -> bool:
-    """Wait for a child; False, and no child, where it hangs."""
-    deadline_s = time.monotonic() + _HANG_S
-    while os.waitpid(child, os.WNOHANG)[0] == 0:
-        if time.monotonic() > deadline_s:
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-            return False
-        time.sleep(0.001)
-    return True
-
-
-class _Pipe:
-    """Lines from children to their parent, written whole."""
-
-    def __init__(self) -> None:
-        self._read, self._write = os.pipe()
-
-    def say(self, *words: object) -> None:
-        os.write(self._write, (" ".join(map(str, words)) + "\n").encode())
-
-    def close_write(self) -> None:
-        os.close(self._write)
-
-    def read_lines(self, count: int | None = None) -> list[str]:
-        """Read at least *count* lines, or all until the last writer is gone."""
-        data = b""
-        while count is None or data.count(b"\n") < count:
-            assert select.select([self._read], [], [], _HANG_S)[0], "nobody writes"
-            part = os.read(self._read, 65_536)
-            if not part:
-                break
-            data += part
-        return [line for line in data.decode().split("\n") if line]
-
-
-def _record_for_ever(recorder: Recorder, pipe: _Pipe, name: str) -> None:
+def _record_for_ever(recorder: Recorder, pipe: Pipe, name: str) -> None:
     for number in range(10_000_000):
-        recorder.publish(build_body(number, name, agent_id=name))
+        recorder.publish(build_event(name, number))
         pipe.say(name, number)
 
 
@@ -101,16 +42,15 @@ def kill(database: str, seed: int, kills: int) -> dict[str, Any]:
     for turn in range(kills):
         how = draw.choice(["one thread", "threads", "busy writer", "forks", "large events"])
         count, spin_s = draw.randrange(1, 150), draw.random() * 0.0005
-        pipe = _Pipe()
+        pipe = Pipe()
 
-        def work(turn: int = turn, how: str = how, pipe: _Pipe = pipe) -> None:
+        def work(turn: int = turn, how: str = how, pipe: Pipe = pipe) -> None:
             os.setpgid(0, 0)
             interval_s = 0.001 if how == "busy writer" else 60.0
-            recorder = build_recorder(database, flush_interval_s=interval_s, ring_bytes=1_048_576)
-            _hook(recorder)
-            call = build_body(0, "open", kind="tool_call", span_id=f"{turn:016x}", agent_id=f"{turn}-open")
+            recorder = build_recorder(database, flush_interval_s=interval_s, ring_bytes=262_144)
+            hook(recorder)
+            call = build_event(f"{turn}-open", 0, kind="tool_call", span_id=f"{turn:016x}")
             recorder.publish(call)
-            pipe.say(f"{turn}-open", 0)
             if how == "threads":
                 for name in ("b", "c"):
                     threading.Thread(
@@ -118,18 +58,16 @@ def kill(database: str, seed: int, kills: int) -> dict[str, Any]:
                     ).start()
             if how == "forks":
                 for name in ("f", "g"):
-                    _fork(lambda name=name: _record_for_ever(recorder, pipe, f"{turn}-{name}"))  # type: ignore[misc]
+                    start(lambda name=name: _record_for_ever(recorder, pipe, f"{turn}-{name}"))  # type: ignore[misc]
             if how == "large events":
-                recorder.publish(build_body(0, "L" * 300_000, agent_id=f"{turn}-large"))
+                recorder.publish(build_event(f"{turn}-large", 0))
                 pipe.say(f"{turn}-large", 0)
             _record_for_ever(recorder, pipe, f"{turn}-a")
 
-        child = _fork(work)
+        child = start(work)
         pipe.close_write()
         lines = pipe.read_lines(count)
-        until_s = time.perf_counter() + spin_s
-        while time.perf_counter() < until_s:
-            pass
+        spin(spin_s)
         os.killpg(child, signal.SIGKILL)
         os.waitpid(child, 0)
         acknowledged += lines + pipe.read_lines()
@@ -140,7 +78,7 @@ def fork(database: str, seed: int, forks: int) -> dict[str, Any]:
     """Fork while threads record and the writer writes; children record and end in a drawn way."""
     draw = random.Random(seed)
     recorder = build_recorder(database, flush_interval_s=0.001)
-    _hook(recorder)
+    hook(recorder)
     is_over = threading.Event()
     acknowledged: list[str] = []
 
@@ -148,7 +86,7 @@ def fork(database: str, seed: int, forks: int) -> dict[str, Any]:
         for number in range(10_000_000):
             if is_over.is_set():
                 return
-            recorder.publish(build_body(number, name, agent_id=name))
+            recorder.publish(build_event(name, number))
             acknowledged.append(f"{name} {number}")
             if number % 500 == 499:
                 recorder.flush(30.0)  # so that a machine with no time for the writer drops nothing
@@ -156,19 +94,17 @@ def fork(database: str, seed: int, forks: int) -> dict[str, Any]:
     threads = [threading.Thread(target=record, args=(f"parent-{number}",)) for number in range(3)]
     for thread in threads:
         thread.start()
-    pipe = _Pipe()
+    pipe = Pipe()
     hung = 0
     for turn in range(forks):
         how = draw.choice(["shutdown", "exit at once", "flush", "fork again"])
 
         def work(turn: int = turn, how: str = how) -> None:
             for number in range(3):
-                recorder.publish(build_body(number, how, agent_id=f"child-{turn}"))
+                recorder.publish(build_event(f"child-{turn}", number))
                 pipe.say(f"child-{turn}", number)
             if how == "fork again":
-                grandchild = _fork(
-                    lambda: recorder.publish(build_body(0, how, agent_id=f"grandchild-{turn}"))
-                )
+                grandchild = start(lambda: recorder.publish(build_event(f"grandchild-{turn}", 0)))
                 os.waitpid(grandchild, 0)
                 pipe.say(f"grandchild-{turn}", 0)
             if how == "flush":
@@ -176,7 +112,7 @@ def fork(database: str, seed: int, forks: int) -> dict[str, Any]:
             if how == "shutdown":
                 recorder.shutdown()
 
-        hung += not _reap(_fork(work))
+        hung += not reap(start(work))
     is_over.set()
     for thread in threads:
         thread.join()
@@ -190,11 +126,11 @@ def fork_in_frame(database: str, seed: int, forks: int) -> dict[str, Any]:
     """Fork in a signal handler, so in the middle of whatever ``publish`` does."""
     draw = random.Random(seed)
     recorder = build_recorder(database, flush_interval_s=0.01)
-    _hook(recorder)
+    hook(recorder)
     # In C a put is one step, so the middle of an event is the middle of ``publish``.
     amid = (Ring.put if native.FUNCTIONS is None else Recorder.publish).__code__
     parent = os.getpid()
-    pipe = _Pipe()
+    pipe = Pipe()
     children: list[int] = []
     acknowledged: list[str] = []
 
@@ -214,7 +150,7 @@ def fork_in_frame(database: str, seed: int, forks: int) -> dict[str, Any]:
     signal.setitimer(signal.ITIMER_REAL, 0.001)
     number = 0
     while len(children) < forks:
-        recorder.publish(build_body(number, "x" * draw.randrange(400), agent_id="parent"))
+        recorder.publish(build_event("parent", number))
         if os.getpid() != parent:
             break
         acknowledged.append(f"parent {number}")
@@ -223,10 +159,10 @@ def fork_in_frame(database: str, seed: int, forks: int) -> dict[str, Any]:
             recorder.flush(30.0)  # as above
     if os.getpid() != parent:
         for number in range(3):
-            recorder.publish(build_body(number, "child", agent_id=f"child-{os.getpid()}"))
+            recorder.publish(build_event(f"child-{os.getpid()}", number))
             pipe.say(f"child-{os.getpid()}", number)
         os._exit(0)
-    hung = sum(not _reap(child) for child in children)
+    hung = sum(not reap(child) for child in children)
     pipe.close_write()
     acknowledged += pipe.read_lines()
     result = recorder.shutdown()
@@ -234,33 +170,41 @@ def fork_in_frame(database: str, seed: int, forks: int) -> dict[str, Any]:
 
 
 def race(database: str, seed: int, owners: int) -> dict[str, Any]:
-    """Let recoverers race with each other, and with processes that die or end in order."""
+    """Let recoverers race with each other, and with processes that die or end in order; kill some of them."""
     draw = random.Random(seed)
-    pipe, over = _Pipe(), _Pipe()
+    pipe, over = Pipe(), Pipe()
 
-    def own(turn: int, how: str) -> None:
-        recorder = build_recorder(database, flush_interval_s=draw.choice([0.001, 60.0]))
+    def own(turn: int, how: str, flush_interval_s: float) -> None:
+        recorder = build_recorder(database, flush_interval_s=flush_interval_s)
         for number in range(300):
-            recorder.publish(build_body(number, how, agent_id=f"{how}-{turn}"))
+            recorder.publish(build_event(f"{how}-{turn}", number))
         pipe.say(f"{how}-{turn}", 300)
         if how == "ends":
             recorder.shutdown()
 
     def recover_for_ever() -> None:
-        while not select.select([over._read], [], [], 0)[0]:
+        while not over.has_word():
             recover(database)
 
-    recoverers = [_fork(recover_for_ever) for _ in range(3)]
-    hung = 0
+    recoverers = [start(recover_for_ever) for _ in range(3)]
+    hung = killed = 0
     for turn in range(owners):
-        how = draw.choice(["ends", "dies"])
-        hung += not _reap(_fork(lambda turn=turn, how=how: own(turn, how)))  # type: ignore[misc]
+        how, interval_s = draw.choice(["ends", "dies"]), draw.choice([0.001, 60.0])
+        owner = start(lambda turn=turn, how=how, interval_s=interval_s: own(turn, how, interval_s))  # type: ignore[misc]
+        if draw.random() < 0.4:
+            victim = recoverers.pop(draw.randrange(3))
+            spin(draw.random() * 0.02)
+            os.kill(victim, signal.SIGKILL)
+            os.waitpid(victim, 0)
+            killed += 1
+            recoverers.append(start(recover_for_ever))
+        hung += not reap(owner)
     over.say("over")
-    hung += sum(not _reap(child) for child in recoverers)
+    hung += sum(not reap(child) for child in recoverers)
     pipe.close_write()
     done = pipe.read_lines()
     acknowledged = [f"{line.split()[0]} {number}" for line in done for number in range(300)]
-    return {"acknowledged": acknowledged, "hung": hung}
+    return {"acknowledged": acknowledged, "hung": hung, "killed": killed}
 
 
 def main(command: str, database: str, seed: str, count: str) -> None:

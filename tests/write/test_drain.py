@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
-import os
+import resource
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -281,20 +281,18 @@ class TestAShortage:
         assert read_numbers(database) == [0, 2, 3]
         assert drain.failed == {"frame: MemoryError": 1}
 
-    def test_of_descriptors_is_told_from_a_missing_file(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_of_descriptors_is_told_from_a_missing_file(self, tmp_path: Path) -> None:
         """A side file that cannot be opened now is tried again; one that is gone costs its event."""
         outside = Outside(1, 0, 10)
         with pytest.raises(ValueError, match="No such file"):
             read_side_file(str(tmp_path / "x.ring"), outside)
-
-        def full(*_: object) -> int:
-            raise OSError(errno.EMFILE, "Too many open files")
-
-        monkeypatch.setattr(os, "open", full)
-        with pytest.raises(OSError, match="Too many"):
-            read_side_file(str(tmp_path / "x.ring"), outside)
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+            with pytest.raises(OSError, match="Too many"):
+                read_side_file(str(tmp_path / "x.ring"), outside)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 class TestALargeEvent:
