@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from agenttrace.capture.context import CURRENT, SWITCH, Operation, real_of
+from agenttrace.capture.marks import mark_of, remember
 from agenttrace.capture.turns import ModelTurn
 from agenttrace.errors import contained
 from agenttrace.integrations.langgraph_asked import note_asked
@@ -112,6 +113,18 @@ def _counts_of(usage: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _fail(turn: ModelTurn | None, exc: BaseException) -> None:
+    """End *turn* with *exc*; an SDK's error that LangChain raises as a class of its own stays one failure."""
+    if turn is None:
+        return
+    with contained("integrations.langgraph.model"):
+        cause = exc.__cause__
+        mark = None if cause is None else mark_of(cause)
+        if mark is not None and isinstance(exc, type(cause)) and mark_of(exc) is None:
+            remember(exc, *mark)
+    turn.close(exc)
+
+
 # ------------------------------------------------------------------ invoke
 
 
@@ -137,8 +150,7 @@ class _Turn:
 
     def fail(self, exc: BaseException) -> None:
         """Close it with what left it."""
-        if self._turn is not None:
-            self._turn.close(exc)
+        _fail(self._turn, exc)
 
 
 def _build_generate(generate: Callable[..., Any]) -> Callable[..., Any]:
@@ -216,8 +228,7 @@ class _StreamedTurn:
 
     def fail(self, call: Operation, exc: BaseException, extra: bytes = b"") -> None:
         """Close it with what left it; what had come is kept as its pieces."""
-        if self._turn is not None:
-            self._turn.close(exc)
+        _fail(self._turn, exc)
 
 
 def _messages_of(asked: Any) -> Any:
