@@ -21,7 +21,12 @@ _IS_WANTED = (
 )
 _NATIVE = Extension(
     "agenttrace._native",
-    ["agenttrace/_native.c", "agenttrace/_native_values.c", "agenttrace/_native_ring.c"],
+    [
+        "agenttrace/_native.c",
+        "agenttrace/_native_values.c",
+        "agenttrace/_native_ring.c",
+        "agenttrace/_native_scan.c",
+    ],
     depends=["agenttrace/_native.h"],
     # Said here, because CFLAGS of the environment take the place of those that Python was built with.
     extra_compile_args=["-O3", "-Wall", "-Wextra"],

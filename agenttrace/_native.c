@@ -2,7 +2,7 @@
  * agenttrace._native: the parts of recording that Python is too slow for.
  *
  * The look at a value and the making of bodies are in _native_values.c, the way of a
- * frame into the ring in _native_ring.c. Everything has a twin in Python that does the
+ * frame into the ring in _native_ring.c, the look for secrets in _native_scan.c. Everything has a twin in Python that does the
  * same, byte for byte, and that is used where this could not be compiled; see
  * agenttrace/native.py.
  *
@@ -16,7 +16,7 @@
 static int
 module_exec(PyObject *module)
 {
-    if (add_values(module) < 0 || add_ring(module) < 0) {
+    if (add_values(module) < 0 || add_ring(module) < 0 || add_scan(module) < 0) {
         return -1;
     }
     return PyModule_AddIntConstant(module, "REVISION", REVISION);

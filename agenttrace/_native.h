@@ -15,10 +15,11 @@
 #define INTERNAL __attribute__((visibility("hidden")))
 #define FUNCTION(name) (PyCFunction)(void (*)(void))name
 
-#define REVISION 2 /* native.REVISION: raise both when a function, or what it is given, changes */
+#define REVISION 3 /* native.REVISION: raise both when a function, or what it is given, changes */
 #define MARK "$agenttrace" /* events.MARK */
 
 INTERNAL int add_values(PyObject *module); /* _native_values.c */
 INTERNAL int add_ring(PyObject *module);   /* _native_ring.c */
+INTERNAL int add_scan(PyObject *module);   /* _native_scan.c */
 
 #endif

@@ -13,7 +13,7 @@ from typing import Any
 
 __all__ = ["FUNCTIONS", "REVISION", "describe"]
 
-REVISION = 2
+REVISION = 3
 """What ``_native`` must have been compiled from; a checkout may have moved on since."""
 
 

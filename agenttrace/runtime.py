@@ -78,7 +78,7 @@ def configure(
         max_payload_bytes: Room for one row's payload (4096 bytes); more is cut, with a mark.
         max_blob_bytes: Room for one whole value kept beside the row (262144 bytes); 0 for none.
         redact: More key names or patterns to redact; False for no redaction at all.
-        flush_interval_s: How long events may wait for their batch (0.05 s).
+        flush_interval_s: How long events may wait for their batch (0.05 s; up to 0.25 s where many come).
         on_full: ``block`` waits up to 0.25 s when the ring is full, ``drop`` never waits.
         swallowed: ``auto``, ``on`` (expected look-ups too) or ``off``: whether caught exceptions are watched.
         swallowed_include: Folders, files or package names whose handlers count as your own.

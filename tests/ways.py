@@ -13,7 +13,7 @@ import pytest
 
 from agenttrace import native
 from agenttrace.capture import bodies, span_ids
-from agenttrace.encode import keys, plain
+from agenttrace.encode import keys, plain, scan
 
 __all__ = ["TWINS", "WAYS", "environment_of", "take_way"]
 
@@ -25,6 +25,7 @@ TWINS: tuple[tuple[str, Any, Any], ...] = (
     ("tool_result_body", bodies.tool_result_body, bodies.tool_result_body_in_python),
     ("span_id", span_ids.span_id, span_ids.span_id_in_python),
     ("has_key_of", keys.has_key_of, keys.has_key_of_in_python),
+    ("find_runs", scan.find_runs, scan.find_runs_in_python),
 )
 """Each function's name, the one in use, and the one in Python."""
 
@@ -37,6 +38,8 @@ _USERS = (
     "encode.keys",
     "encode.normalize",
     "encode.plain",
+    "encode.redact_formats",
+    "encode.scan",
 )
 
 

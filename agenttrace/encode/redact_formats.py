@@ -12,19 +12,17 @@ import re
 from collections.abc import Iterator
 
 from agenttrace.encode.redact_rules import FORMATS
+from agenttrace.encode.scan import find_runs
 
 __all__ = ["Span", "has_format", "iter_formats"]
 
 Span = tuple[int, int, str]
 """Start, end and rule of what is to be taken out of a text."""
 
-_RUN_CHARACTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
-_RUN_TABLE = bytes(97 if code in _RUN_CHARACTERS else 32 for code in range(256))
-_RUN = "a" * 16
-
 _ESCAPE_BYTES = 12
-_BEFORE = frozenset(".:\\%[;")
+_BEFORE = frozenset(b".:\\%[;")
 """What stands before a run that begins in an odd way: after ``SG.``, ``\\n``, ``%20``, ``ESC[31m``."""
+_SLASH = ord("/")
 
 _RULES = [rule for rule, _, _ in FORMATS]
 _GROUPS = (f"(?P<f{number}>{begin}{rest})" for number, (_, begin, rest) in enumerate(FORMATS))
@@ -57,31 +55,19 @@ _escape_before = re.compile(rb"(?:\\[nrtbf]|\\u[0-9a-fA-F]{4}|%[0-9A-Fa-f]{2}|\[
 _inside = re.compile(f"[_-](?={_BEGIN})".encode()).search
 
 
-def has_format(data: bytes, lowered: str) -> bool:
-    """
-    Tell whether a run of key characters in *data* begins like one of the formats, or may be a webhook's.
-
-    Args:
-        data: Raw JSON.
-        lowered: The same in lower case, decoded from Latin-1.
-    """
-    runs = data.translate(_RUN_TABLE).decode("latin-1")
-    at = runs.find(_RUN)
-    while at >= 0:
-        end = runs.find(" ", at)
-        if end < 0:
-            end = len(runs)
-        before = lowered[at - 1] if at else ""
-        if before == "/" and "hook" in lowered:
+def has_format(data: bytes) -> bool:
+    """Tell whether a run of key characters in raw JSON begins like one of the formats, or may be a webhook's."""
+    for at, end in find_runs(data):
+        before = data[at - 1] if at else None
+        if before == _SLASH and b"hook" in data.lower():
             return True
         begins = _begins.get(data[at])
         if begins is not None and begins(data, at):
             return True
         if before in _BEFORE and next(_iter_odd_beginnings(data, at), None) is not None:
             return True
-        if (lowered.find("_", at, end) >= 0 or lowered.find("-", at, end) >= 0) and _inside(data, at, end):
+        if (data.find(b"_", at, end) >= 0 or data.find(b"-", at, end) >= 0) and _inside(data, at, end):
             return True
-        at = runs.find(_RUN, end)
     return False
 
 
@@ -93,19 +79,13 @@ def iter_formats(text: str, data: bytes) -> Iterator[Span]:
         text: A decoded text.
         data: The same with one byte for each character, so that positions agree.
     """
-    runs = data.translate(_RUN_TABLE)
     done = 0
-    at = runs.find(_RUN.encode())
-    while at >= 0:
-        end = runs.find(b" ", at)
-        if end < 0:
-            end = len(runs)
+    for at, end in find_runs(data):
         for begin in sorted({at, *_iter_odd_beginnings(data, at), *_iter_separated(data, at, end)}):
             match = _whole(text, begin) if begin >= done else None
             if match is not None and match.lastgroup is not None:
                 done = match.end()
                 yield begin, done, _RULES[int(match.lastgroup[1:])]
-        at = runs.find(_RUN.encode(), end)
 
 
 def _iter_separated(data: bytes, start: int, end: int) -> Iterator[int]:

@@ -2,8 +2,8 @@
 Tell from the raw JSON bytes whether there can be a secret at all.
 
 Invariant: what ``redact_text`` or a telling key would find always opens the gate; the
-gate may open for nothing. Cost: 2-3 µs for 500 innocent bytes, which is what every
-stored row pays.
+gate may open for nothing. Cost: 1.3 µs for 500 innocent bytes, which is what every
+stored row pays; 3.5 without the C part.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from typing import Any
 
 from agenttrace.encode.redact_formats import has_format
 from agenttrace.encode.redact_names import Names, build_words
-from agenttrace.encode.redact_rules import GATES
+from agenttrace.encode.redact_rules import GATES, PIECES
 from agenttrace.encode.redact_text import CustomPattern
+from agenttrace.encode.scan import build_look
 
 __all__ = ["Gate", "literal_of"]
 
@@ -32,14 +33,16 @@ class Gate:
             (letter, pattern.search) for letter, pattern in [*build_words(names), *gates]
         ]
         self._literals = [literal_of(pattern) for _, pattern in custom]
+        self._look = build_look(PIECES) if default and not names.own else None
 
     def opens(self, payload: bytes) -> bool:
         """Tell whether *payload* must be parsed and looked through."""
-        lowered = payload.lower().decode("latin-1")
-        for letter, search in self._searches:
-            if letter in lowered and search(lowered):
-                return True
-        if self._default and has_format(payload, lowered):
+        if self._look is None or self._look(payload):
+            lowered = payload.lower().decode("latin-1")
+            for letter, search in self._searches:
+                if letter in lowered and search(lowered):
+                    return True
+        if self._default and has_format(payload):
             return True
         return any(literal in payload for literal in self._literals)
 

@@ -15,6 +15,7 @@ __all__ = [
     "NEUTRAL_AFTER",
     "NEUTRAL_BEFORE_TOKEN",
     "PATTERNS",
+    "PIECES",
     "TELLING_ENDINGS",
     "TELLING_NAMES",
     "WEAK_NAMES",
@@ -210,7 +211,7 @@ PATTERNS: tuple[tuple[str, str, str], ...] = (
 """Secrets that are known by what stands around them."""
 
 WORDS: tuple[tuple[str, str], ...] = (
-    # a letter that is rare in text, and what stands around it
+    # a letter that is rare in text, and what stands around it; see PIECES
     ("k", r"k(?:(?<=tok)en(?:{token}|(?!s(?![a-z])|iz))|(?<=cook)ie|ey(?:{key}))"),
     ("z", r"z(?<=authoriz)"),
     ("p", r"p(?:ass(?:word|wd|phrase|code|{pass})|w)"),
@@ -234,3 +235,9 @@ GATES: tuple[tuple[str, str], ...] = (
     ("$", r"\$(?:2[abxy]?|[156y]|argon2(?:id|i|d)|scrypt)\$"),
 )
 """What else may open the gate; again with a letter that must be there at all."""
+
+PIECES = (
+    *(b"ken", b"kie", b"key", b"uthoriz", b"pass", b"pw", b"cret", b"credential", b"connection"),
+    *(b"bearer", b"g=", b"ure=", b"g%3d", b"ure%3d", b"@", b"url ", b"$"),
+)
+"""Texts of which one stands in all that ``WORDS`` and ``GATES`` find; each begins with a rare letter."""

@@ -17,7 +17,15 @@ from agenttrace.store.connection import SCHEMA_VERSION, StoreDatabase
 from agenttrace.store.database import open_database
 from tests.store.scenes import Scene
 
-NAMES = ["0001_tables", "0002_views", "0003_failures", "0004_reports", "0005_attempts", "0006_ties"]
+NAMES = [
+    "0001_tables",
+    "0002_views",
+    "0003_failures",
+    "0004_reports",
+    "0005_attempts",
+    "0006_ties",
+    "0007_slowest",
+]
 
 
 def schema_of(database: StoreDatabase) -> list[tuple[str, str, str]]:

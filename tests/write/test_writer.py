@@ -87,6 +87,31 @@ class TestTheWriter:
         recorder.shutdown()
         assert sink.sizes == [50, 50, 0]
 
+    @pytest.mark.parametrize(
+        ("interval_s", "count", "stride_s"),
+        [(0.05, 49, 0.05), (0.05, 50, 0.25), (0.01, 50, 0.05), (0.2, 50, 0.25), (3.0, 50, 3.0)],
+    )
+    def test_takes_longer_strides_where_many_events_come(
+        self, database: str, interval_s: float, count: int, stride_s: float
+    ) -> None:
+        """After 50 events and more the next wait for more company, a quarter of a second at most."""
+
+        class Drained:
+            written_count = 1000
+
+            def step(self) -> bool:
+                self.written_count += count
+                return False
+
+        recorder, _ = _with_sink(database, flush_interval_s=interval_s)
+        recorder.publish(build_body(0))
+        writer = recorder._writer
+        assert writer is not None
+        assert writer._stride_s() == interval_s
+        recorder.shutdown()
+        writer._store_all(Drained())  # type: ignore[arg-type]
+        assert writer._stride_s() == pytest.approx(stride_s)
+
     def test_stores_early_when_half_of_the_ring_is_full(self, database: str) -> None:
         """It does not wait for its interval while the ring fills."""
         with recording(database, flush_interval_s=3600.0, ring_bytes=65_536) as recorder:
