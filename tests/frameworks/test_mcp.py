@@ -1,77 +1,40 @@
-"""MCP: what clients call and what servers run, over real transports."""
+"""MCP over real transports: a client, and a server in a process of its own."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import signal
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from mcp import Client, ClientSession, StdioServerParameters
-from mcp.client.stdio import stdio_client
-from mcp.client.streamable_http import streamable_http_client
-from mcp.server import Server
-from mcp.server.mcpserver import MCPServer
-from mcp.shared.exceptions import MCPError
-from mcp.types import CallToolResult, ListToolsResult
+from mcp import ClientSession
 
 import agenttrace
 from agenttrace import agent_scope, model_turn, traced_tool
 from tests.frameworks.conftest import Rows
-from tests.frameworks.mcp_servers import build_server
-from tests.reading import ROOT, open_store
+from tests.frameworks.mcp_clients import Opened, is_failed, open_http, open_sse, open_stdio, text_of
+from tests.frameworks.mcp_servers import IS_VERSION_2
+from tests.reading import open_store
 
-PROGRAM = str(Path(__file__).with_name("mcp_servers.py"))
+pytestmark = pytest.mark.slow
 
+WAYS = [
+    pytest.param(open_stdio, "high", id="stdio-high"),
+    pytest.param(open_stdio, "low", id="stdio-low"),
+    pytest.param(open_http, "high", id="http-high"),
+    pytest.param(open_http, "low", id="http-low"),
+    pytest.param(open_sse, "high", id="sse-high"),
+]
 
-def environment(rows: Rows, traced: bool) -> dict[str, str]:
-    """Give the server's environment: what a client passes on, and whether it is traced."""
-    kept = {key: value for key, value in os.environ.items() if key in ("PATH", "AGENTTRACE_RING_DIR")}
-    kept["PYTHONPATH"] = str(ROOT)
-    kept.update(AGENTTRACE="1" if traced else "0", AGENTTRACE_DB=str(rows.database))
-    return kept
-
-
-@asynccontextmanager
-async def over_stdio(level: str, rows: Rows, traced: bool = True) -> AsyncIterator[ClientSession]:
-    """Start the server as a child process."""
-    command = StdioServerParameters(
-        command=sys.executable, args=[PROGRAM, level], env=environment(rows, traced)
-    )
-    async with stdio_client(command) as streams, ClientSession(*streams[:2]) as session:
-        await session.initialize()
-        yield session
-
-
-@asynccontextmanager
-async def over_http(level: str, rows: Rows, traced: bool = True) -> AsyncIterator[ClientSession]:
-    """Start the server on a port of loopback."""
-    process = subprocess.Popen(
-        [sys.executable, PROGRAM, level, "http"],
-        env=environment(rows, traced),
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    try:
-        port = (await asyncio.to_thread(process.stdout.readline)).strip()
-        url = f"http://127.0.0.1:{port}/mcp"
-        async with streamable_http_client(url) as streams, ClientSession(*streams[:2]) as session:
-            await session.initialize()
-            yield session
-    finally:
-        process.send_signal(signal.SIGTERM)
-        await asyncio.to_thread(process.wait, 30)
-        process.stdout.close()
-
-
-Transport = Callable[..., AbstractAsyncContextManager[ClientSession]]
+TREE = """
+SELECT c.tool_name, p.tool_name, c.agent_name, substr(c.span_id, 1, 8) = substr(p.span_id, 1, 8), c.status
+FROM tool_traces c LEFT JOIN tool_traces p ON p.span_id = c.parent_span_id ORDER BY c.started_at, c.id
+"""
+"""Each call with the call it runs in, and whether both are of one process."""
 
 
 def drive(opened: AbstractAsyncContextManager[ClientSession], *calls: tuple[str, Any]) -> list[Any]:
@@ -83,185 +46,221 @@ def drive(opened: AbstractAsyncContextManager[ClientSession], *calls: tuple[str,
             async with opened as session:
                 for name, arguments in calls:
                     found.append(await session.call_tool(name, arguments))
-            with model_turn("m", input=[{"role": "tool", "content": one.content[0].text} for one in found]):
+            with model_turn("m", input=[{"role": "tool", "content": text_of(one)} for one in found]):
                 pass
         return found
 
     return asyncio.run(go())
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("transport", [over_stdio, over_http])
-@pytest.mark.parametrize("level", ["high", "low"])
+def recover(rows: Rows) -> None:
+    """Have what ended processes left behind written to the database."""
+    agenttrace.flush()
+    open_store(rows.database).close()
+
+
+@pytest.mark.parametrize(("opened", "level"), WAYS)
 class TestTwoProcesses:
     """A client and a server that are both traced."""
 
-    def test_make_one_tree(self, rows: Rows, transport: Transport, level: str) -> None:
-        """The server's call lies under the client's, and what its tool calls below that."""
-        drive(transport(level, rows), ("define", {"word": "a"}))
-        open_store(rows.database).close()
-        found = rows(
-            "SELECT c.tool_name, p.tool_name, c.agent_name,"
-            " substr(c.span_id, 1, 8) = substr(p.span_id, 1, 8),"
-            " c.status FROM tool_traces c LEFT JOIN tool_traces p ON p.span_id = c.parent_span_id"
-            " ORDER BY c.started_at, c.id"
-        )
-        assert found == [
+    def test_make_one_tree(self, rows: Rows, opened: Opened, level: str) -> None:
+        """The server's call lies under the client's, as that agent's, and what its tool calls below that."""
+        drive(opened(level, rows), ("define", {"word": "a"}))
+        recover(rows)
+        assert rows(TREE) == [
             ("define", None, "caller", None, "ok"),
             ("define", "define", "caller", 0, "ok"),
             ("look_up", "define", "caller", 1, "ok"),
         ]
-        assert rows("SELECT count(DISTINCT conversation_id) FROM trajectory_events") == [(1,)]
+        assert rows(
+            "SELECT count(DISTINCT conversation_id), count(DISTINCT agent_id) FROM trajectory_events"
+        ) == [(1, 1)]
         assert rows("SELECT count(*) FROM processes") == [(2,)]
         assert rows.agents() == [("caller", None, "ok")]
 
-    def test_tell_of_a_failure_once(self, rows: Rows, transport: Transport, level: str) -> None:
-        """The server writes the failure with its own words; the client's call closes with the same one."""
-        (result,) = drive(transport(level, rows), ("fail", {"word": "xyzzy"}))
-        assert result.is_error and result.meta is None
-        open_store(rows.database).close()
+    def test_tell_of_a_failure_once(self, rows: Rows, opened: Opened, level: str) -> None:
+        """The server writes the failure as it was raised; the client's call closes with the same one."""
+        (result,) = drive(opened(level, rows), ("fail", {"word": "xyzzy"}))
+        assert is_failed(result)
+        assert result.meta is None
+        recover(rows)
         kind = "LookupError" if level == "high" else "ReturnedFailure"
-        ((tool, error_type, message),) = rows("SELECT tool_name, error_type, message FROM failures")
+        # Version 1 logs exceptions of its own as a connection ends; those are of no tool.
+        ((tool, error_type, message, at),) = rows(
+            "SELECT tool_name, error_type, message, raised_at FROM failures WHERE tool_name IS NOT NULL"
+        )
         assert (tool, error_type) == ("fail", kind)
         assert "no such word: xyzzy" in message
+        assert level == "low" or "mcp_servers.py" in at
         assert rows("SELECT tool_name, status, error_type FROM tool_traces") == [("fail", "error", kind)] * 2
+        ends = rows(
+            "SELECT DISTINCT error_id FROM trajectory_events WHERE tool_name = 'fail' AND status = 'error'"
+        )
+        assert len(ends) == 1
+
+    def test_keep_concurrent_calls_apart(self, rows: Rows, opened: Opened, level: str) -> None:
+        """Of calls that run at once over one session, each server side lies under its own client side."""
+        words = [f"word{at}" for at in range(20)]
+
+        async def go() -> None:
+            with agent_scope("caller"):
+                async with opened(level, rows) as session:
+                    await asyncio.gather(*(session.call_tool("define", {"word": one}) for one in words))
+
+        asyncio.run(go())
+        recover(rows)
+        pairs = rows(
+            "SELECT p.tool_input, c.tool_input FROM tool_traces c"
+            " JOIN tool_traces p ON p.span_id = c.parent_span_id WHERE c.tool_name = 'define'"
+        )
+        assert sorted(pairs) == sorted((f'{{"word":"{one}"}}',) * 2 for one in words)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("transport", [over_stdio, over_http])
+@pytest.mark.parametrize(("opened", "level"), WAYS)
 class TestClientAlone:
     """A server that knows nothing of us."""
 
-    def test_records_the_call(self, rows: Rows, transport: Transport) -> None:
+    def test_records_the_call(self, rows: Rows, opened: Opened, level: str) -> None:
         """Arguments, result, and isError as a failure that the model was told of."""
         good, bad = drive(
-            transport("low", rows, traced=False), ("define", {"word": "a"}), ("fail", {"word": "xyzzy"})
+            opened(level, rows, traced=False), ("define", {"word": "a"}), ("fail", {"word": "xyzzy"})
         )
-        assert good.content[0].text == "A: a word" and bad.is_error
-        assert rows("SELECT tool_name, status, tool_input FROM tool_traces ORDER BY id") == [
-            ("define", "ok", '{"word":"a"}'),
-            ("fail", "error", '{"word":"xyzzy"}'),
+        assert text_of(good) == "A: a word"
+        assert is_failed(bad)
+        (first, second) = rows.calls()
+        assert first[:2] == ("define", {"word": "a"})
+        assert first[2]["content"] == [{"type": "text", "text": "A: a word"}]
+        assert second[0::3] == ("fail", "error")
+        assert second[2]["content"][0]["text"] == text_of(bad)
+        assert rows("SELECT returned, message, fate FROM failures") == [("isError", text_of(bad), "reported")]
+
+
+@pytest.mark.parametrize("opened", [open_stdio, open_http])
+class TestServerAlone:
+    """A client that is not traced."""
+
+    def test_records_by_itself(self, rows: Rows, tmp_path: Path, opened: Opened) -> None:
+        """The server's calls belong to its own agent main."""
+        database = tmp_path / "server.db"
+        agenttrace.disable()
+        drive(opened("high", rows, database=database), ("define", {"word": "a"}))
+        agenttrace.enable()
+        assert rows("SELECT 1 FROM trajectory_events") == []
+        other = Rows(database)
+        open_store(database).close()
+        assert other(TREE) == [("define", None, "main", None, "ok"), ("look_up", "define", "main", 1, "ok")]
+
+
+class TestTwoDatabases:
+    """A server that is traced, to a database of its own."""
+
+    def test_each_has_the_failure(self, rows: Rows, tmp_path: Path) -> None:
+        """What only the other database holds is not taken for told: both have a row, each in its words."""
+        database = tmp_path / "server.db"
+        (result,) = drive(open_stdio("high", rows, database=database), ("fail", {"word": "xyzzy"}))
+        assert result.meta is None
+        open_store(database).close()
+        assert rows("SELECT tool_name, error_type, returned FROM failures") == [
+            ("fail", "ReturnedFailure", "isError")
         ]
-        assert rows("SELECT returned, fate FROM failures") == [("isError", "reported")]
+        assert Rows(database)("SELECT tool_name, error_type FROM failures") == [("fail", "LookupError")]
 
 
-def connected(server: Any, work: Callable[[Client], Any]) -> Any:
-    """Let a client in this process work with *server*."""
+class TestBrokenCall:
+    """A call that gets no answer."""
 
-    async def go() -> Any:
-        async with Client(server) as client:
-            return await work(client)
+    def call_hanging(self, rows: Rows, on_progress: Any, opened: Opened = open_stdio, **kwargs: Any) -> Any:
+        """Call the tool that never ends; gives what left the call."""
 
-    return asyncio.run(go())
+        async def go() -> Any:
+            with agent_scope("caller"):
+                async with opened("high", rows) as session:
+                    task = asyncio.ensure_future(
+                        session.call_tool(
+                            "hang", {}, progress_callback=lambda *told: on_progress(task, *told), **kwargs
+                        )
+                    )
+                    (left,) = await asyncio.gather(task, return_exceptions=True)
+                    return left
 
+        left = asyncio.run(go())
+        recover(rows)
+        return left
 
-class TestCall:
-    """Calls of one process, whatever they come to."""
+    # A client of version 1 waits on for the answer of an HTTP server that has gone.
+    @pytest.mark.parametrize("opened", [open_stdio, open_http] if IS_VERSION_2 else [open_stdio])
+    def test_is_interrupted_where_the_server_was_killed(self, rows: Rows, opened: Opened) -> None:
+        """The client's call ends in the SDK's error, the server's is interrupted, under it."""
 
-    def test_of_an_unknown_tool_is_a_failure(self, rows: Rows) -> None:
-        """S1.7: a name that the server does not have is seen on both sides."""
-        connected(build_server("high"), lambda client: client.call_tool("hallucinated", {"a": 1}))
-        assert [(name, given, status) for name, given, _, status, _ in rows.calls()] == [
-            ("hallucinated", {"a": 1}, "error")
-        ] * 2
-        assert rows("SELECT message FROM failures") == [("Unknown tool: hallucinated",)]
+        async def kill(task: Any, progress: float, *others: Any) -> None:
+            os.kill(int(progress), signal.SIGKILL)
 
-    def test_with_rejected_arguments_is_a_failure(self, rows: Rows) -> None:
-        """What the server's schema refuses is recorded with what was sent."""
-        connected(build_server("high"), lambda client: client.call_tool("define", {"wrong": 1}))
-        assert [(name, given, status) for name, given, _, status, _ in rows.calls()] == [
-            ("define", {"wrong": 1}, "error")
-        ] * 2
-        ((message,),) = rows("SELECT message FROM failures")
-        assert "word" in message
+        left = self.call_hanging(rows, kill, opened)
+        assert isinstance(left, Exception)
+        assert rows(TREE) == [
+            ("hang", None, "caller", None, "error"),
+            ("hang", "hang", "caller", 0, "interrupted"),
+        ]
 
-    def test_without_a_scope_of_its_own_is_recorded(self, rows: Rows) -> None:
-        """Outside any agent both sides belong to the agent main."""
-        connected(build_server("high"), lambda client: client.call_tool("define", {"word": "a"}))
-        assert [name for name, *_ in rows.calls()] == ["define", "define", "look_up"]
-        assert rows.agents() == [("main", None, "running")]
+    def test_is_cancelled_on_both_sides(self, rows: Rows) -> None:
+        """A client that no longer wants the answer cancels what the server does for it."""
 
-    def test_that_the_protocol_refuses_is_a_failure(self, rows: Rows) -> None:
-        """A server without tools answers with a protocol error, which reaches the program."""
+        async def cancel(task: Any, *told: Any) -> None:
+            task.cancel()
 
-        async def work(client: Client) -> None:
-            with pytest.raises(MCPError):
-                await client.call_tool("define", {})
-
-        connected(Server("empty"), work)
-        assert ("define", "error", "MCPError") in rows(
-            "SELECT tool_name, status, error_type FROM tool_traces"
+        left = self.call_hanging(rows, cancel)
+        assert isinstance(left, asyncio.CancelledError)
+        assert rows("SELECT status FROM tool_traces ORDER BY id") == [("cancelled",)] * 2
+        assert rows.failures() == []
+        assert (1,) in rows(
+            "SELECT json_extract(payload, '$.progress.count') FROM trajectory_events"
+            " WHERE kind = 'tool_result'"
         )
 
-    def test_keeps_what_the_program_sends_along(self, rows: Rows) -> None:
-        """A program's own _meta, traceparent included, reaches the server unchanged beside ours."""
-        seen: list[Any] = []
+    def test_is_an_error_where_it_takes_too_long(self, rows: Rows) -> None:
+        """The SDK's own limit of time is a failure of the client's call."""
 
-        async def call(ctx: Any, params: Any) -> Any:
-            seen.append(dict(ctx.meta or {}))
-            return CallToolResult(content=[])
+        async def wait(*told: Any) -> None:
+            return None
 
-        own = {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01", "mine": "x"}
-
-        async def list_tools(ctx: Any, params: Any) -> ListToolsResult:
-            return ListToolsResult(tools=[])
-
-        server = Server("s", on_call_tool=call, on_list_tools=list_tools)
-        connected(server, lambda client: client.session.call_tool("t", {}, meta=own))
-        assert seen[0]["mine"] == "x"
-        assert "conversation_id" in seen[0]["agenttrace"]
-        assert own == {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01", "mine": "x"}
-
-    def test_goes_on_in_a_foreign_trace(self, rows: Rows) -> None:
-        """A caller that only knows W3C's traceparent gives the conversation; the server is its agent."""
-        trace = "c" * 32
-        server = build_server("high")
-        meta = {"traceparent": f"00-{trace}-{'b' * 16}-01"}
-
-        async def work(client: Client) -> Any:
-            plain = ClientSession.call_tool.__wrapped__  # type: ignore[attr-defined]
-            return await plain(client.session, "define", {"word": "a"}, meta=meta)
-
-        connected(server, work)
-        assert rows("SELECT DISTINCT conversation_id FROM trajectory_events") == [(trace,)]
-        assert rows.agents() == [("dictionary", None, "ok")]
+        limit: Any = 0.3 if IS_VERSION_2 else timedelta(seconds=0.3)
+        left = self.call_hanging(rows, wait, read_timeout_seconds=limit)
+        assert "imed out" in str(left)
+        ((tool, error_type, _),) = rows.failures()
+        assert (tool, error_type) == ("hang", type(left).__name__)
 
 
-class TestDecoratedHandler:
-    """A function that is traced itself."""
+class TestProgress:
+    """What a server tells of a call while it runs."""
 
-    @pytest.mark.parametrize("order", ["above", "below"])
-    @pytest.mark.parametrize("later", [False, True])
-    def test_is_the_server_s_call(self, rows: Rows, order: str, later: bool) -> None:
-        """Above or below ``@server.tool()``, one call, with the decorator's own options."""
-        server = MCPServer("s")
+    def test_is_kept_with_the_result(self, rows: Rows) -> None:
+        """How often it told and what came last stand beside the output; tools in callbacks are the call's."""
+        told: list[Any] = []
 
-        def double(n: int, key: str = "") -> int:
-            return 2 * n
+        @traced_tool
+        def note(message: str) -> None:
+            told.append(message)
 
-        async def double_later(n: int, key: str = "") -> int:
-            return 2 * n
+        async def go() -> None:
+            seen = asyncio.Event()
 
-        function = double_later if later else double
-        traced = traced_tool(name="twice", redact=["key"])
-        if order == "above":
-            traced(server.tool(name="double")(function))
-        else:
-            server.tool(name="double")(traced(function))
-        asyncio.run(server.call_tool("double", {"n": 2, "key": "hidden"}))
-        assert [(name, out, status) for name, _, out, status, _ in rows.calls()] == [("twice", 4, "ok")]
-        assert "hidden" not in str(rows("SELECT payload FROM trajectory_events"))
+            async def on_progress(progress: float, total: float | None, message: str | None) -> None:
+                note(str(message))
+                if progress == 3:
+                    seen.set()
 
+            with agent_scope("caller"):
+                async with open_stdio("high", rows) as session:
+                    await session.call_tool("count", {}, progress_callback=on_progress)
+                    await seen.wait()
 
-class TestUninstall:
-    """Taking the patches back."""
-
-    def test_leaves_everything_as_it_was(self, rows: Rows) -> None:
-        """The classes have their own methods; servers made meanwhile go on working, unrecorded."""
-        server = build_server("low")
-        agenttrace.uninstall("mcp")
-        before = vars(ClientSession)["call_tool"], vars(MCPServer)["call_tool"], vars(Server)["__init__"]
-        assert not any(hasattr(one, "__wrapped__") for one in before)
-        result = connected(server, lambda client: client.call_tool("fail", {"word": "a"}))
-        assert result.is_error
-        assert rows.calls() == []
+        asyncio.run(go())
+        recover(rows)
+        assert sorted(told) == ["step 1", "step 2", "step 3"]
+        notes = [row for row in rows(TREE) if row[0] == "note"]
+        assert notes == [("note", "count", "caller", 1, "ok")] * 3
+        ((progress,),) = rows(
+            "SELECT json_extract(payload, '$.progress.message') FROM trajectory_events"
+            " WHERE kind = 'tool_result' AND tool_name = 'count' AND payload LIKE '%progress%'"
+        )
+        assert str(progress).startswith("step ")

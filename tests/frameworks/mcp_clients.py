@@ -1,0 +1,111 @@
+"""MCP clients that tests drive: over real transports, and within one process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from mcp import ClientSession, StdioServerParameters
+from mcp.client.sse import sse_client
+from mcp.client.stdio import stdio_client
+from mcp.client.streamable_http import streamable_http_client
+
+from tests.frameworks.conftest import Rows
+from tests.frameworks.mcp_servers import IS_VERSION_2
+from tests.reading import ROOT
+
+__all__ = ["Opened", "connected", "is_failed", "open_http", "open_sse", "open_stdio", "text_of"]
+
+PROGRAM = str(Path(__file__).with_name("mcp_servers.py"))
+
+Opened = Callable[..., AbstractAsyncContextManager[ClientSession]]
+"""Starts a server, and gives a session with it: of (level, rows, traced, database)."""
+
+
+def _environment(rows: Rows, traced: bool, database: Path | None) -> dict[str, str]:
+    """Give the server's environment: what a client passes on, and whether it is traced."""
+    kept = {key: value for key, value in os.environ.items() if key in ("PATH", "AGENTTRACE_RING_DIR")}
+    kept["PYTHONPATH"] = str(ROOT)
+    kept.update(AGENTTRACE="1" if traced else "0", AGENTTRACE_DB=str(database or rows.database))
+    return kept
+
+
+@asynccontextmanager
+async def open_stdio(
+    level: str, rows: Rows, traced: bool = True, database: Path | None = None
+) -> AsyncIterator[ClientSession]:
+    """Start the server as a child process."""
+    command = StdioServerParameters(
+        command=sys.executable, args=[PROGRAM, level, "stdio"], env=_environment(rows, traced, database)
+    )
+    with open(os.devnull, "w") as nowhere:
+        async with stdio_client(command, nowhere) as streams, ClientSession(*streams[:2]) as session:
+            await session.initialize()
+            yield session
+
+
+def _over_port(transport: str, path: str, connect: Callable[..., Any]) -> Opened:
+    @asynccontextmanager
+    async def opened(
+        level: str, rows: Rows, traced: bool = True, database: Path | None = None
+    ) -> AsyncIterator[ClientSession]:
+        process = subprocess.Popen(
+            [sys.executable, PROGRAM, level, transport],
+            env=_environment(rows, traced, database),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert process.stdout is not None
+        try:
+            port = (await asyncio.to_thread(process.stdout.readline)).strip()
+            url = f"http://127.0.0.1:{port}{path}"
+            async with connect(url) as streams, ClientSession(*streams[:2]) as session:
+                await session.initialize()
+                yield session
+        finally:
+            process.send_signal(signal.SIGTERM)
+            await asyncio.to_thread(process.wait, 30)
+            process.stdout.close()
+
+    return opened
+
+
+open_http = _over_port("http", "/mcp" if IS_VERSION_2 else "/mcp/", streamable_http_client)
+"""Start the server on a port of loopback, with streamable HTTP."""
+open_sse = _over_port("sse", "/sse", sse_client)
+"""The same with server-sent events, the transport before it."""
+
+
+def connected(server: Any, work: Callable[[ClientSession], Awaitable[Any]]) -> Any:
+    """Let a client in this process work with *server*."""
+
+    async def go() -> Any:
+        if IS_VERSION_2:
+            from mcp import Client
+
+            async with Client(server) as client:
+                return await work(client.session)
+        from mcp.shared.memory import create_connected_server_and_client_session
+
+        async with create_connected_server_and_client_session(server) as session:
+            return await work(session)
+
+    return asyncio.run(go())
+
+
+def is_failed(result: Any) -> bool:
+    """Tell whether a result says of itself that it is an error."""
+    return bool(result.is_error if IS_VERSION_2 else result.isError)
+
+
+def text_of(result: Any) -> str:
+    """Give the first text of a result."""
+    return str(result.content[0].text)
