@@ -23,7 +23,12 @@ from agenttrace.integrations.openai_agents_entries import (
     build_stream_events,
 )
 from agenttrace.integrations.openai_agents_tools import build_explain_failure, build_invoke
-from agenttrace.integrations.openai_agents_turns import build_get_response, build_stream_response
+from agenttrace.integrations.openai_agents_turns import (
+    build_get_response,
+    build_get_response_with_retry,
+    build_stream_response,
+    build_stream_response_with_retry,
+)
 from agenttrace.integrations.parts import describe_parts
 from agenttrace.integrations.patching import Library, Patch
 
@@ -71,6 +76,12 @@ def _list_models() -> Iterator[Patch]:
     yield _models.patch
 
 
+def _list_retries() -> Iterator[Patch]:
+    loop = import_module("agents.run_internal.run_loop")
+    yield Patch(loop, "get_response_with_retry", build_get_response_with_retry)
+    yield Patch(loop, "stream_response_with_retry", build_stream_response_with_retry)
+
+
 def _list_tools() -> Iterator[Patch]:
     for name in ("agents.tool", "agents.run_internal.tool_execution"):
         module = import_module(name)
@@ -81,7 +92,11 @@ def _list_tools() -> Iterator[Patch]:
 # All once the package is whole: its modules take functions from each other as they are imported.
 _LIBRARY = Library(
     "openai_agents",
-    {"agents": describe_parts("openai_agents", "openai-agents", (_list_runs, _list_models, _list_tools))},
+    {
+        "agents": describe_parts(
+            "openai_agents", "openai-agents", (_list_runs, _list_models, _list_retries, _list_tools)
+        )
+    },
 )
 
 install = _LIBRARY.install

@@ -17,6 +17,7 @@ from agenttrace.capture.context import CURRENT, SWITCH, Operation
 from agenttrace.capture.emit import encode_value
 from agenttrace.capture.outer_calls import OuterCall
 from agenttrace.errors import contained
+from agenttrace.integrations.callers import lend_caller, mark_caller
 
 __all__ = ["AgentRun", "Wanted", "run_here"]
 
@@ -51,6 +52,8 @@ class AgentRun:
         self._child: Operation | None = None
         self._wanted: dict[str, Wanted] = {}
         self._is_over = False
+        self.retrying: Any = None
+        """The request that the SDK makes now, with what it tries again."""
         self.is_watched = False
         """Somebody consumes its stream, and sees how it ends."""
         self._scope: AgentScope = agent_scope(_name_of(agent), input=input, metadata=metadata or None)
@@ -61,6 +64,7 @@ class AgentRun:
         self._root = entered
         self._previous = previous
         entered.__dict__["agents_run"] = self
+        mark_caller()
 
     @property
     def standing(self) -> Operation:
@@ -153,6 +157,7 @@ class AgentRun:
         if blamed is not None:
             call = self._call_of(blamed)
             call.__enter__()
+            lend_caller()
             call.__exit__(type(exc), exc, exc.__traceback__)
 
 
