@@ -45,7 +45,7 @@ def build_real(kind: str, provider: Provider, **options: Any) -> BaseChatModel:
     """Make LangChain's own model of a provider."""
     if kind == "openai":
         return ChatOpenAI(model="gpt-4o", base_url=provider.openai_url, api_key="k", **options)
-    return ChatAnthropic(model="claude-sonnet-4-5", base_url=provider.anthropic_url, api_key="k", **options)
+    return ChatAnthropic(model="claude-opus-4-7", base_url=provider.anthropic_url, api_key="k", **options)
 
 
 def ask(model: Any, given: Any, is_async: bool = False, **options: Any) -> Any:
@@ -275,7 +275,7 @@ class TestRealModel:
         assert ask(build_real(kind, provider), "hello", is_async).text == "hello there"
         ((number, status, model, served_by, _),) = turns(rows)
         assert (number, status, served_by) == (1, "ok", kind)
-        assert model.startswith(("gpt-4o", "claude-sonnet-4-5"))
+        assert model.startswith(("gpt-4o", "claude-opus-4-7"))
         sql = f"SELECT {COUNTS} FROM trajectory_events WHERE kind = 'model_turn'"
         assert [row[:3] for row in rows(sql)] == [(100, 20, 40)]
         payload = rows.events("model_turn")[0]["payload"]
