@@ -162,6 +162,7 @@ class ModelTurn(ScopeHandle):
     def _begin(self, operation: Operation) -> None:
         operation.__dict__["turn"] = self
         self._operation = operation
+        self._input = None  # contexts may keep the operation for long
         self._deltas = Deltas(operation, {**self._turn_column, "model": self._model})
         self._attempts = TurnAttempts(operation)
 

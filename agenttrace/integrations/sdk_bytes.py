@@ -13,10 +13,11 @@ from typing import Any
 
 from agenttrace.errors import count_loss
 
-__all__ = ["BodyBytes"]
+__all__ = ["BodyBytes", "parse_whole"]
 
 _BODY_LIMIT_BYTES = 8 * 1024 * 1024
 _LINE_LIMIT_BYTES = 1024 * 1024
+_TEXT_LIMIT_BYTES = 262_144
 
 
 class BodyBytes:
@@ -67,7 +68,7 @@ class BodyBytes:
             self._kept += chunk[start:]
 
     def rest(self) -> Iterator[Any]:
-        """Give, at the end, what is left: the last event, or the one JSON value."""
+        """Give, at the end, what is left: the last event, or the one value, if it is whole."""
         kept = bytes(self._kept)
         self._kept.clear()
         if not kept or self._is_too_long:
@@ -78,10 +79,16 @@ class BodyBytes:
             for line in kept.split(b"\n"):
                 yield from _parse_line(line)
         else:
-            try:
-                yield json.loads(kept)
-            except ValueError:
-                count_loss("integrations.sdk.body_unreadable")
+            yield from parse_whole(kept if self.is_complete else b"")
+
+
+def parse_whole(content: bytes) -> Iterator[Any]:
+    """Give the JSON value that *content* is, else its text, of 262,144 bytes at most; nothing for none."""
+    try:
+        yield json.loads(content)
+    except ValueError:
+        if content:
+            yield content[:_TEXT_LIMIT_BYTES].decode("utf-8", "replace")
 
 
 def _parse_line(line: bytes) -> Iterator[Any]:

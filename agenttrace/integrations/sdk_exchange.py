@@ -9,7 +9,6 @@ that hold it. Nothing here raises into the program.
 from __future__ import annotations
 
 import atexit
-import json
 import sys
 import weakref
 from collections.abc import Mapping
@@ -19,13 +18,12 @@ from typing import Any
 from agenttrace.capture.turns import ModelTurn
 from agenttrace.capture.user_code import OWN, UserCode
 from agenttrace.errors import contained
-from agenttrace.integrations.sdk_bytes import BodyBytes
+from agenttrace.integrations.sdk_bytes import BodyBytes, parse_whole
 from agenttrace.integrations.sdk_reading import Answer, Api, Asked, field_of
 
 __all__ = ["Answer", "Api", "Asked", "Exchange", "field_of", "find_caller"]
 
 _FRAMES_LIMIT_COUNT = 200
-_TEXT_LIMIT_CHARS = 262_144
 
 
 class Exchange:
@@ -88,25 +86,23 @@ class Exchange:
             return
         with contained("integrations.sdk.answer"):
             if response is None:
-                self._read(result)  # somebody else made it: there was no request
+                self._read(result, turn)  # somebody else made it: there was no request
             else:
                 self._read_response(response)
         self.finish(None)
 
     def _read_response(self, response: Any) -> None:
         """Read the body of a response that the SDK has read already."""
-        content = bytes(response.content)
-        try:
-            self._read(json.loads(content))
-        except ValueError:
-            if content and self.turn is not None:
-                self.turn.set_output(content[:_TEXT_LIMIT_CHARS].decode("utf-8", "replace"))
+        for value in parse_whole(bytes(response.content)):
+            self._read(value, self.turn)
 
-    def _read(self, value: Any) -> None:
+    def _read(self, value: Any, turn: ModelTurn | None) -> None:
         dump = getattr(value, "model_dump", None)
         body = dump(mode="json", by_alias=True, exclude_unset=True, warnings=False) if dump else value
         if isinstance(body, Mapping):
             self.answer.read(body)
+        elif isinstance(body, str) and turn is not None:
+            turn.set_output(body)
 
     # ------------------------------------------------------------- while the answer comes
 
@@ -140,7 +136,7 @@ class Exchange:
                     if self.is_streamed:
                         self.answer.add(event)
                     else:
-                        self._read(event)
+                        self._read(event, turn)
         with contained("integrations.sdk.finish"):
             if exc is not None:
                 turn.note_caller(find_caller())

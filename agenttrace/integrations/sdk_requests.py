@@ -27,8 +27,18 @@ from agenttrace.integrations.sdk_streams import exchange_of, follow_stream, is_s
 
 __all__ = ["ModelSdk"]
 
-_EXCHANGE: ContextVar[Exchange | None] = ContextVar("agenttrace_sdk_exchange", default=None)
-"""The request that is being made; None for one that asks no model."""
+
+class _Making:
+    """A request that is being made; empty once it returns, for event loops keep contexts long after that."""
+
+    __slots__ = ("exchange",)
+
+    def __init__(self, exchange: Exchange | None) -> None:
+        self.exchange = exchange
+        """None for one that asks no model."""
+
+
+_MAKING: ContextVar[_Making | None] = ContextVar("agenttrace_sdk_request", default=None)
 
 
 class ModelSdk:
@@ -77,7 +87,7 @@ class ModelSdk:
         yield Patch(awaiting, "_process_response", self._build_async_process)
         if hasattr(sync, "_sleep_for_retry"):  # before, the exception that is being handled has the response
             yield Patch(sync, "_sleep_for_retry", self._build_sleep)
-            yield Patch(awaiting, "_sleep_for_retry", self._build_sleep)
+            yield Patch(awaiting, "_sleep_for_retry", self._build_async_sleep)
 
     # ------------------------------------------------------------- a request
 
@@ -108,8 +118,9 @@ class ModelSdk:
         def traced_request(client: Any, *args: Any, **kwargs: Any) -> Any:
             if not SWITCH:
                 return request(client, *args, **kwargs)
-            exchange, around = self._open(client, args, kwargs), _EXCHANGE.get()
-            _EXCHANGE.set(exchange)
+            exchange, around = self._open(client, args, kwargs), _MAKING.get()
+            making = _Making(exchange)
+            _MAKING.set(making)
             try:
                 result = request(client, *args, **kwargs)
             except BaseException as exc:
@@ -117,7 +128,8 @@ class ModelSdk:
                     exchange.fail(exc)
                 raise
             finally:
-                _EXCHANGE.set(around)  # by value: a coroutine may be closed in another context
+                making.exchange = None
+                _MAKING.set(around)  # by value: a coroutine may be closed in another context
             if exchange is not None:
                 self._hand_over(exchange, result)
             return result
@@ -129,8 +141,9 @@ class ModelSdk:
         async def traced_request(client: Any, *args: Any, **kwargs: Any) -> Any:
             if not SWITCH:
                 return await request(client, *args, **kwargs)
-            exchange, around = self._open(client, args, kwargs), _EXCHANGE.get()
-            _EXCHANGE.set(exchange)
+            exchange, around = self._open(client, args, kwargs), _MAKING.get()
+            making = _Making(exchange)
+            _MAKING.set(making)
             try:
                 result = await request(client, *args, **kwargs)
             except BaseException as exc:
@@ -138,7 +151,8 @@ class ModelSdk:
                     exchange.fail(exc)
                 raise
             finally:
-                _EXCHANGE.set(around)
+                making.exchange = None
+                _MAKING.set(around)
             if exchange is not None:
                 self._hand_over(exchange, result)
             return result
@@ -159,7 +173,8 @@ class ModelSdk:
     # ------------------------------------------------------------- its attempts
 
     def _mine(self) -> Exchange | None:
-        exchange = _EXCHANGE.get()
+        making = _MAKING.get()
+        exchange = None if making is None else making.exchange
         return exchange if exchange is not None and exchange.name == self.name else None
 
     def _build_attempt(self, build: Callable[..., Any]) -> Callable[..., Any]:
@@ -204,6 +219,16 @@ class ModelSdk:
             if exchange is not None:
                 exchange.response = kwargs.get("response")
             return sleep(client, *args, **kwargs)
+
+        return sleep_for_retry
+
+    def _build_async_sleep(self, sleep: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
+        @functools.wraps(sleep)
+        async def sleep_for_retry(client: Any, *args: Any, **kwargs: Any) -> Any:
+            exchange = self._mine()
+            if exchange is not None:
+                exchange.response = kwargs.get("response")
+            return await sleep(client, *args, **kwargs)
 
         return sleep_for_retry
 
