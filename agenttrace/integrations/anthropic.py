@@ -2,7 +2,8 @@
 Follow Anthropic's SDK: every request for a message, however it is made, is one model turn.
 
 ``messages.create``, plain or streamed, ``messages.stream``, ``parse``, the beta API, its tool runner, raw
-responses and the clients for other clouds all go through the base client, which is what is followed.
+responses and the clients for other clouds all go through the base client, which is what is followed; so
+are the functions that the SDK's tool runner calls.
 Invariant: what the SDK hands out is its own and behaves as ever.
 """
 
@@ -13,15 +14,29 @@ from types import ModuleType
 from typing import Any
 
 from agenttrace.integrations.anthropic_messages import Message, ask_message
+from agenttrace.integrations.anthropic_tools import tool_library
 from agenttrace.integrations.patching import Patch
-from agenttrace.integrations.sdk_exchange import Api
+from agenttrace.integrations.sdk_reading import Api
 from agenttrace.integrations.sdk_requests import ModelSdk
 
 __all__ = ["install", "uninstall"]
 
 
+_PROVIDERS = {
+    "anthropic.lib.bedrock": "aws",
+    "anthropic.lib.vertex": "google",
+    "anthropic.lib.google_cloud": "google",
+    "anthropic.lib.foundry": "azure",
+}
+"""Where the clients for other clouds stand in the SDK, to who serves the models there."""
+
+
 def _provider_of(client: Any) -> str:
-    """Say ``anthropic``, whose models they are, whichever cloud serves them."""
+    """Say who serves the models of *client*, or of the SDK's client that it is made of."""
+    for kind in type(client).__mro__:
+        for place, provider in _PROVIDERS.items():
+            if kind.__module__.startswith(place):
+                return provider
     return "anthropic"
 
 
@@ -31,14 +46,16 @@ def _check(module: ModuleType) -> Iterator[Patch]:
 
 
 _sdk = ModelSdk("anthropic", {"/v1/messages": Api(ask_message, Message)}, _provider_of)
-_library = _sdk.library(_check)
+_libraries = (_sdk.library(_check), tool_library())
 
 
 def install() -> None:
     """Follow the SDK, imported or yet to be."""
-    _library.install()
+    for library in _libraries:
+        library.install()
 
 
 def uninstall() -> None:
     """Put the SDK back as it was."""
-    _library.uninstall()
+    for library in _libraries:
+        library.uninstall()

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from agenttrace.capture.turns import ModelTurn
-from agenttrace.integrations.sdk_exchange import Asked, field_of
+from agenttrace.integrations.sdk_reading import Asked, field_of
 
 __all__ = ["Message", "ask_message"]
 
