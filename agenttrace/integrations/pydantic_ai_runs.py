@@ -24,6 +24,7 @@ from agenttrace.capture.failures import record_failure
 from agenttrace.capture.turns import ModelTurn, model_turn
 from agenttrace.capture.usage import read_usage
 from agenttrace.errors import contained
+from agenttrace.integrations.callers import lend_caller, mark_caller
 from agenttrace.integrations.pydantic_ai_messages import build_answer, build_messages, build_params
 
 __all__ = ["build_iter", "build_reject", "build_request", "build_request_stream"]
@@ -68,6 +69,8 @@ class _Run(AbstractAsyncContextManager[Any]):
         name = getattr(self._agent, "name", None)
         self._scope = agent_scope(str(name or "agent"), input=self._prompt)
         self._scope.__enter__()
+        with contained("integrations.pydantic_ai.run"):
+            mark_caller()
         try:
             self._run = await self._block.__aenter__()
         except BaseException as exc:
@@ -150,6 +153,7 @@ class _Request:
         if self._operation is None:
             self.turn.open()
             self._operation = CURRENT.get()
+            lend_caller()
             try:
                 yield
             finally:

@@ -17,6 +17,7 @@ from agenttrace.capture.context import SWITCH
 from agenttrace.capture.outer_calls import OuterCall
 from agenttrace.capture.tool_objects import parse_arguments
 from agenttrace.errors import contained
+from agenttrace.integrations.callers import lend_caller
 
 __all__ = ["build_execute", "build_refuse", "build_validate"]
 
@@ -90,7 +91,9 @@ def build_validate(validate: Callable[..., Any], *, records_refusal: bool) -> Ca
             validated = await validate(self, call, *args, **kwargs)
         except Exception as exc:
             with contained("integrations.pydantic_ai.validate"):
-                _close(_open(call, None), exc)
+                outer = _open(call, None)
+                lend_caller()
+                _close(outer, exc)
             raise
         if records_refusal and not validated.args_valid:
             with contained("integrations.pydantic_ai.validate"):
@@ -104,6 +107,7 @@ def build_validate(validate: Callable[..., Any], *, records_refusal: bool) -> Ca
 
 def _tell_refusal(outer: OuterCall, validated: Any) -> None:
     why = vars(validated).get(_REFUSED)
+    lend_caller()
     if isinstance(why, Exception):
         outer.fail_inside(why)
         return
