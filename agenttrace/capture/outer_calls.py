@@ -15,17 +15,20 @@ from typing import Any, Self
 
 from agenttrace.capture import context
 from agenttrace.capture.calls import ToolTracer, close_call, open_call
-from agenttrace.capture.context import CURRENT, SWITCH, Operation
+from agenttrace.capture.context import CURRENT, SWITCH, Agent, Operation
 from agenttrace.capture.decorator import tracer_of
 from agenttrace.capture.detectors import detect_failure, type_of_returned
-from agenttrace.capture.emit import announce_agent, encode_value, object_of
-from agenttrace.capture.failures import emit_returned_failure, record_failure, status_of
-from agenttrace.capture.marks import mark_of, remember
+from agenttrace.capture.emit import announce_agent, emit, encode_value, object_of
+from agenttrace.capture.failures import build_error, emit_returned_failure, record_failure, status_of
+from agenttrace.capture.marks import error_id_of, mark_of, remember
 from agenttrace.errors import contain, contained
+from agenttrace.events import new_id
 
 __all__ = ["OuterCall", "innermost_call"]
 
 _NOT_SET: Any = object()
+_NOT_KEPT = b'{"$agenttrace":"redacted","rule":"argument"}'
+_WITHOUT_WORDS = "(not kept: it may repeat arguments that are redacted)"
 
 
 class OuterCall:
@@ -72,6 +75,7 @@ class OuterCall:
         self._call: Operation | None = None
         self._previous: Operation | None = None
         self._is_entered = False
+        self._is_hiding = False
         self._result: Any = _NOT_SET
         self._output: bytes | None = None
         self._is_error: bool | None = None
@@ -110,6 +114,7 @@ class OuterCall:
             name = tracer.name
             if tracer.plan is None or not tracer.plan.keeps_all:
                 arguments = b"null"  # the function's own decorator says what is kept of them
+                self._is_hiding = True
         call = open_call(parent, name, encode_value(name).decode(), arguments, self._call_id)
         if arguments == b"null":
             call.payload = b""
@@ -131,7 +136,10 @@ class OuterCall:
             if status_of(exc) != "error":
                 return
             if call.error_id is None:  # also where the function inside was cancelled, as at a timeout
-                call.error_id = record_failure(call, exc, call.agent)
+                if kept._may_repeat_arguments(call):
+                    call.error_id = _emit_without_words(call, call.agent, exc)
+                else:
+                    call.error_id = record_failure(call, exc, call.agent)
                 call.error_type = type(exc).__name__
                 call.joined_failed = True
             for other in (exc, made):
@@ -141,7 +149,7 @@ class OuterCall:
     def take_failure(self, error_id: str, error_type: str) -> None:
         """Take a failure that another process has written as the call's own."""
         call = self._kept()._call
-        if call is not None and not call.joined_failed:
+        if call is not None and call.error_id is None:
             call.error_id, call.error_type, call.joined_failed = error_id, error_type, True
 
     def set_result(
@@ -195,6 +203,10 @@ class OuterCall:
         except Exception as failure:
             contain("capture.outer_call", failure)
 
+    def _may_repeat_arguments(self, call: Operation) -> bool:
+        """Tell whether the function, which hides some of its arguments, was not reached."""
+        return self._is_hiding and call.merges
+
     def _close(self, call: Operation, exc: BaseException | None) -> None:
         status = "ok" if exc is None else status_of(exc)
         if exc is not None and status == "error":
@@ -205,10 +217,13 @@ class OuterCall:
             self.error_id, self.error_type = call.error_id, call.error_type
         elif exc is not None:
             self.error_type = None if status == "stopped_early" else type(exc).__name__
+        # The function's own decorator says what is kept of its result.
+        output = call.joined_output or self._output or b"null"
+        if status == "error" and self._may_repeat_arguments(call):
+            output = _NOT_KEPT
         payload = object_of(
             is_error=b"true" if status == "error" else b"false",
-            # The function's own decorator says what is kept of its result.
-            output=call.joined_output or self._output or b"null",
+            output=output,
             arguments=call.joined_arguments,
             **self._members,
         )
@@ -218,7 +233,7 @@ class OuterCall:
         """Tell how a call ended that nothing left."""
         if self._is_error is False:
             return "ok"
-        if call.joined_failed:
+        if call.error_id is not None:
             return "error"
         if self._is_error is None and call.joined_output is None and self._result is not _NOT_SET:
             detected = detect_failure(self._result)
@@ -228,11 +243,32 @@ class OuterCall:
         return "error" if self._is_error else "ok"
 
     def _fail_with_result(self, call: Operation) -> None:
-        if call.agent is not None and not call.joined_failed:
+        if call.agent is not None and call.error_id is None:
             value = None if self._result is _NOT_SET else self._result
+            if self._may_repeat_arguments(call):
+                value = _WITHOUT_WORDS
             call.error_id = emit_returned_failure(call, call.agent, value, self._detector)
             call.error_type = type_of_returned(value)
             call.joined_failed = True
+
+
+def _emit_without_words(call: Operation, agent: Agent, exc: BaseException) -> str:
+    """Write the ``error`` row of an exception whose message may repeat what must not be kept."""
+    error_id = error_id_of(exc) or new_id()
+    remember(exc, error_id, call.span_chain())
+    described = {**build_error(exc), "message": _WITHOUT_WORDS}
+    kept = {name: value for name, value in described.items() if name not in ("cause", "leaves", "notes")}
+    emit(
+        "error",
+        agent,
+        object_of(error=encode_value(kept)),
+        span_id=call.span_id,
+        parent_span_id=call.parent_span_id,
+        tool_name=call.name,
+        error_id=error_id,
+        error_type=type(exc).__name__,
+    )
+    return error_id
 
 
 def innermost_call(operation: Operation | None = None) -> OuterCall | None:
