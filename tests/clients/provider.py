@@ -8,8 +8,9 @@ A model provider that answers as it is told: a real HTTP server on loopback, thr
         ...
         assert [one.body["stream"] for one in provider.requests] == [True, True, True]
 
-What it speaks: Anthropic ``/v1/messages`` (beta too), OpenAI ``/v1/chat/completions`` and ``/v1/responses``;
-each plain, or as server-sent events where the request says ``"stream": true``. The same reply does for all.
+What it speaks: Anthropic ``/v1/messages`` (beta too, and as Google's cloud has it), OpenAI
+``/v1/chat/completions`` and ``/v1/responses``; each plain, or as server-sent events where the request says
+``"stream": true``. The same reply does for all.
 
 *Replies* (``provider_replies``): ``text(…)``, ``tool_calls([(name, arguments), …])``, ``max_tokens(…)``,
 ``refusal(…)``, each with ``usage=Usage(…)`` (ours: input has all input), ``model=`` (the one that answered),
@@ -33,6 +34,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -48,6 +50,8 @@ __all__ = ["Provider", "Request", "Rule"]
 
 _ID_HEADS = {"messages": "msg_", "chat": "chatcmpl-", "responses": "resp_"}
 _APIS = {"/v1/messages": "messages", "/v1/chat/completions": "chat", "/v1/responses": "responses"}
+_VERTEX = re.compile(r"/projects/.*/publishers/anthropic/models/(.+):(?:rawPredict|streamRawPredict)")
+"""Where Google's cloud serves Anthropic's models: the same bodies, but for the model, which stands here."""
 
 
 @dataclass(frozen=True)
@@ -202,7 +206,8 @@ class Provider:
 
     def _decide(self, path: str, headers: dict[str, str], body: dict[str, Any]) -> tuple[Request, Answer]:
         """Say what is answered; called from the server's threads."""
-        request = Request(_APIS.get(path, path), path, headers, body)
+        vertex = _VERTEX.fullmatch(path)
+        request = Request("messages" if vertex else _APIS.get(path, path), path, headers, body)
         with self._lock:
             self._requests.append(request)
             number = next(self._numbers)
@@ -219,7 +224,7 @@ class Provider:
         )
         return request, Answer(
             replace(reply, calls=calls),
-            reply.model or str(body.get("model", "")),
+            reply.model or (vertex[1] if vertex else str(body.get("model", ""))),
             reply.response_id or f"{_ID_HEADS.get(request.api, '')}{number:04}",
             f"req_{number:04}",
             body,

@@ -1,0 +1,217 @@
+"""The tools that Anthropic's SDK runs itself, and the models that other clouds serve."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import anthropic
+import pytest
+from anthropic import beta_async_tool, beta_tool
+from anthropic.lib.tools import ToolError
+
+import agenttrace
+from agenttrace import agent_scope, traced_tool
+from tests.clients.provider import Provider
+from tests.clients.provider_replies import Call, rate_limited, text, tool_calls
+from tests.clients.turns import read_turns
+from tests.frameworks.conftest import Rows
+
+GIVEN: dict[str, Any] = {
+    "model": "claude-asked",
+    "max_tokens": 99,
+    "messages": [{"role": "user", "content": "divide"}],
+}
+
+
+def divide(a: int, b: int) -> str:
+    """Divide a by b.
+
+    Args:
+        a: This one.
+        b: By this one.
+    """
+    if a < 0:
+        raise ToolError("nothing below zero")
+    return str(a / b)
+
+
+async def divide_later(a: int, b: int) -> str:
+    """Divide a by b.
+
+    Args:
+        a: This one.
+        b: By this one.
+    """
+    await asyncio.sleep(0)
+    return divide(a, b)
+
+
+SCRIPT = [
+    tool_calls(
+        [Call("divide", {"a": 1, "b": 4}, "toolu_fine"), Call("divide", {"a": 1, "b": 0}, "toolu_zero")]
+    ),
+    tool_calls([Call("divide", {"a": -1, "b": 4}, "toolu_told"), Call("divide", {"a": "x"}, "toolu_bad")]),
+    rate_limited(),
+    tool_calls([Call("multiply", {"a": 1}, "toolu_none")]),
+    text("that is all"),
+]
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """Keep what the SDK says of failed tools out of the test's output."""
+    logger = logging.getLogger("anthropic")
+    before = logger.disabled, logging.getLogger("anthropic.lib.tools._beta_runner").disabled
+    logging.getLogger("anthropic.lib.tools._beta_runner").disabled = True
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        yield
+    logger.disabled, logging.getLogger("anthropic.lib.tools._beta_runner").disabled = before
+
+
+def run(url: str, tool: Any, *, stream: bool) -> Any:
+    """Let the SDK's runner answer what the model asks for."""
+    with anthropic.Anthropic(base_url=url, api_key="k") as client:
+        runner = client.beta.messages.tool_runner(**GIVEN, tools=[tool], stream=stream)
+        if not stream:
+            return runner.until_done().content[0].text
+        for events in runner:
+            for _ in events:
+                pass
+        return events.get_final_message().content[0].text
+
+
+async def run_async(url: str, tool: Any, *, stream: bool) -> Any:
+    async with anthropic.AsyncAnthropic(base_url=url, api_key="k") as client:
+        runner = client.beta.messages.tool_runner(**GIVEN, tools=[tool], stream=stream)
+        if not stream:
+            return (await runner.until_done()).content[0].text
+        async for events in runner:
+            async for _ in events:
+                pass
+        return (await events.get_final_message()).content[0].text
+
+
+def run_script(provider: Provider, *, stream: bool, is_async: bool, is_decorated: bool) -> list[Any]:
+    """Run the whole script; give what the tools told the model."""
+    provider.queue(*SCRIPT)
+    function: Any = divide_later if is_async else divide
+    function = traced_tool(name="divide")(function) if is_decorated else function
+    with agent_scope("divider"):
+        if is_async:
+            tool: Any = beta_async_tool(function, name="divide")
+            said = asyncio.run(run_async(provider.anthropic_url, tool, stream=stream))
+        else:
+            said = run(provider.anthropic_url, beta_tool(function, name="divide"), stream=stream)
+    assert said == "that is all"
+    return [body["messages"][-1]["content"] for body in provider.bodies if len(body["messages"]) > 1]
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["at once", "streamed"])
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+@pytest.mark.parametrize("is_decorated", [False, True], ids=["plain", "decorated"])
+class TestRunner:
+    """The SDK's own loop of model and tools."""
+
+    def test_leaves_a_row_for_each_call(
+        self, rows: Rows, provider: Provider, stream: bool, is_async: bool, is_decorated: bool
+    ) -> None:
+        """With the model's id, the arguments, and the error itself, though the model got a text."""
+        run_script(provider, stream=stream, is_async=is_async, is_decorated=is_decorated)
+        found = rows(
+            "SELECT call_id, tool_name, status, error_type, tool_output FROM tool_traces ORDER BY id"
+        )
+        *told, unknown = [row[:4] for row in found]
+        assert told == [
+            ("toolu_fine", "divide", "ok", None),
+            ("toolu_zero", "divide", "error", "ZeroDivisionError"),
+            ("toolu_told", "divide", "error", "ToolError"),
+            ("toolu_bad", "divide", "error", "ValueError"),
+        ]
+        assert unknown[:3] == ("toolu_none", "multiply", "error")
+        assert found[0][4] == "0.25"
+
+    def test_leaves_each_failure_once(
+        self, rows: Rows, provider: Provider, stream: bool, is_async: bool, is_decorated: bool
+    ) -> None:
+        """Four calls failed and one request was tried again: five failures, of which the model was told."""
+        run_script(provider, stream=stream, is_async=is_async, is_decorated=is_decorated)
+        fates = [(tool, fate) for tool, _, fate in rows.failures()]
+        assert fates == [
+            ("divide", "reported"),
+            ("divide", "reported"),
+            ("divide", "reported"),
+            (None, "retried"),
+            ("multiply", "reported"),
+        ]
+
+    def test_counts_its_turns(
+        self, rows: Rows, provider: Provider, stream: bool, is_async: bool, is_decorated: bool
+    ) -> None:
+        """Each request is a turn, the one that was tried again too."""
+        run_script(provider, stream=stream, is_async=is_async, is_decorated=is_decorated)
+        turns = read_turns(rows)
+        assert [(turn.number, turn.status, turn.attempt) for turn in turns] == [
+            (1, "ok", None),
+            (2, "ok", None),
+            (3, "ok", 2),
+            (4, "ok", None),
+        ]
+        assert [turn.call["input"] for turn in turns] == [
+            provider.bodies[number]["messages"] for number in (0, 1, 2, 4)
+        ]
+        assert turns[0].call["params"]["tools"] == provider.bodies[0]["tools"]
+
+    def test_tells_the_model_the_same(
+        self, rows: Rows, provider: Provider, stream: bool, is_async: bool, is_decorated: bool
+    ) -> None:
+        """What goes back to the model is what goes back untraced."""
+        on = run_script(provider, stream=stream, is_async=is_async, is_decorated=is_decorated)
+        agenttrace.disable()
+        agenttrace.uninstall()
+        with Provider() as another:
+            off = run_script(another, stream=stream, is_async=is_async, is_decorated=False)
+        assert on == off
+
+
+class TestOtherClouds:
+    """The SDK's clients for clouds that serve Anthropic's models."""
+
+    @pytest.mark.parametrize("stream", [False, True])
+    def test_ask_the_same_model_elsewhere(self, rows: Rows, provider: Provider, stream: bool) -> None:
+        """Vertex has the model in the path; it is told all the same, and whose machine answered."""
+        provider.queue(rate_limited(), text("from afar"))
+        client = anthropic.AnthropicVertex(
+            base_url=provider.url, access_token="t", project_id="p", region="r"
+        )
+        with client:
+            if stream:
+                with client.messages.stream(**GIVEN) as events:
+                    assert events.get_final_text() == "from afar"
+            else:
+                assert client.messages.create(**GIVEN).content[0].text == "from afar"
+        assert "model" not in provider.bodies[0]
+        (turn,) = read_turns(rows)
+        assert (turn.asked, turn.answered, turn.provider) == ("claude-asked", "claude-asked", "google")
+        assert (turn.status, turn.attempt) == ("ok", 2)
+
+    def test_are_known_by_the_class_they_are_made_of(self, rows: Rows, provider: Provider) -> None:
+        """A program's own class of client is served where the one beneath it is."""
+
+        class OurVertex(anthropic.AnthropicVertex):
+            pass
+
+        provider.queue(text("from afar"), text("from near"))
+        with OurVertex(base_url=provider.url, access_token="t", project_id="p", region="r") as client:
+            client.messages.create(**GIVEN)
+
+        class OurAnthropic(anthropic.Anthropic):
+            pass
+
+        with OurAnthropic(base_url=provider.anthropic_url, api_key="k") as near:
+            near.messages.create(**GIVEN)
+        assert [turn.provider for turn in read_turns(rows)] == ["google", "anthropic"]
