@@ -29,9 +29,16 @@ def _describe_graphs(module: ModuleType) -> Iterable[Patch]:
     yield Patch(graph, "stream", lambda stream: trace_stream(stream, GraphRun))
     yield Patch(graph, "astream", lambda stream: trace_stream(stream, GraphRun))
     if find_spec("langgraph.pregel._runner") is None:
-        note_problem(
-            "langgraph", "this LangGraph is older than 1.0, or changed: its nodes are no agents of their own"
-        )
+        note_problem("langgraph", f"langgraph {_version()} runs its nodes elsewhere: they are no agents")
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version  # late: only a message needs it
+
+    try:
+        return version("langgraph")
+    except PackageNotFoundError:
+        return "of no known version"
 
 
 class _Signal(Patch):

@@ -88,14 +88,19 @@ class Place:
             self._is_taken = False
 
     def end_graph(self, operation: Operation, output: Any, exc: BaseException | None) -> None:
-        """Close the run of a graph: nothing more is done for the agents below until they begin again."""
+        """
+        Close the run of a graph: nothing more is done for the agents below until they begin again.
+
+        What was asked for is forgotten then, unless the graph waits to be resumed.
+        """
+        is_interrupted = operation.__dict__.get("passed") == "interrupt"
         waiting = [self]
         while waiting:
             place = waiting.pop()
             with _LOCK:
                 waiting += [child for children in place._children.values() for child in children]
             if place is not self:
-                if place._last is not None:
+                if place._last is not None and not is_interrupted:
                     end_of_agent(place.agent, place._last)
                     place._last = None
                 place.agent.closed = True

@@ -7,6 +7,9 @@ import threading
 from typing import Any
 
 import pytest
+from langchain.agents import create_agent
+from langchain.agents.middleware import ToolRetryMiddleware, wrap_tool_call
+from langchain_core.messages import ToolMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.errors import GraphRecursionError
 from langgraph.func import entrypoint, task
@@ -17,7 +20,16 @@ from langgraph.types import Command, RetryPolicy, Send, interrupt
 import agenttrace
 from agenttrace import agent_scope, conversation_scope, traced_tool
 from tests.frameworks.conftest import Rows
-from tests.frameworks.langgraph_graphs import HELLO, WAYS, Log, asks, build_agent, build_line, run_graph
+from tests.frameworks.langgraph_graphs import (
+    HELLO,
+    WAYS,
+    Log,
+    asks,
+    build_agent,
+    build_line,
+    build_model,
+    run_graph,
+)
 
 EVERY_WAY = pytest.mark.parametrize("way", list(WAYS))
 FAST = RetryPolicy(initial_interval=0.001, backoff_factor=1.0, jitter=False, max_attempts=3)
@@ -352,6 +364,32 @@ class TestInterrupt:
         assert not rows.failures()
         assert '"late"' not in str(rows.events("tool_result"))
 
+    def test_that_refuses_a_call_is_its_failure(self, rows: Rows) -> None:
+        """A call that a person refuses is never made; the model's next input tells of it, as a failure."""
+        model = build_model(asks(("pay", {"sum": 9})), "sorry")
+
+        def review(state: MessagesState) -> Any:
+            (call,) = state["messages"][-1].tool_calls
+            said = interrupt({"approve": call["name"]})
+            return {"messages": [ToolMessage(said, tool_call_id=call["id"], status="error")]}
+
+        graph = StateGraph(MessagesState)
+        graph.add_node("agent", lambda state: {"messages": [model.invoke(state["messages"])]})
+        graph.add_node("review", review)
+        graph.add_edge(START, "agent")
+        graph.add_conditional_edges(
+            "agent", lambda s: "review" if s["messages"][-1].tool_calls else "__end__"
+        )
+        graph.add_edge("review", "agent")
+        compiled = graph.compile(name="shop", checkpointer=InMemorySaver())
+        config: Any = {"configurable": {"thread_id": "1"}}
+        compiled.invoke(HELLO, config)
+        compiled.invoke(Command(resume="not allowed"), config)
+        assert rows("SELECT agent_name, tool_name, call_id, status FROM tool_traces") == [
+            ("agent", "pay", "call-1", "error")
+        ]
+        assert rows.failures() == [("pay", "ReturnedFailure", "reported")]
+
     def test_of_another_process_keeps_its_place(self, rows: Rows, tmp_path: Any) -> None:
         """A thread that a lasting checkpointer keeps is one conversation, by its own id."""
 
@@ -427,6 +465,51 @@ class TestFunctions:
             ("divide", "ZeroDivisionError")
         ]
         assert tree(rows) == [("flow", None, "error"), ("divide", "flow", "error")]
+
+
+class TestMiddleware:
+    """Agents of ``langchain`` with middleware around their model and tools."""
+
+    def build(self, middleware: Any, *answers: Any, tools: Any = ()) -> Any:
+        """Make an agent whose model answers as told."""
+        model = build_model(*answers)
+        object.__setattr__(model, "bind_tools", lambda *_, **__: model)
+        return create_agent(model, list(tools), middleware=[middleware], name="shop")
+
+    def test_that_tries_a_tool_again_makes_attempts_at_one_call(self, rows: Rows) -> None:
+        """Calls that a middleware makes again are attempts; their failures were retried."""
+        tries: list[int] = []
+
+        def pay(total: int) -> str:
+            """Pay."""
+            tries.append(total)
+            if len(tries) < 3:
+                raise ConnectionError("no line")
+            return "paid"
+
+        again = ToolRetryMiddleware(initial_delay=0.0, jitter=False)
+        self.build(again, asks(("pay", {"total": 9})), "done", tools=[pay]).invoke(HELLO)
+        assert rows("SELECT agent_name, tool_name, call_id, status, attempts FROM tool_traces") == [
+            ("model", "pay", "call-1", "ok", 3)
+        ]
+        assert rows.failures() == 2 * [("pay", "ConnectionError", "retried")]
+
+    def test_that_answers_for_a_tool_is_heard(self, rows: Rows) -> None:
+        """A call that never reaches its tool is rebuilt from what the model is told."""
+
+        @wrap_tool_call
+        def refuse(request: Any, handler: Any) -> ToolMessage:
+            return ToolMessage("not allowed", tool_call_id=request.tool_call["id"], status="error")
+
+        def pay(total: int) -> str:
+            """Pay."""
+            return "paid"
+
+        self.build(refuse, asks(("pay", {"total": 9})), "sorry", tools=[pay]).invoke(HELLO)
+        assert rows("SELECT agent_name, tool_name, call_id, status FROM tool_traces") == [
+            ("model", "pay", "call-1", "error")
+        ]
+        assert rows.failures() == [("pay", "ReturnedFailure", "reported")]
 
 
 class TestToolNodeAlone:
