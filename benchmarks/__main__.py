@@ -28,7 +28,7 @@ __all__ = ["SHORT", "run"]
 
 _BEGIN, _END = "<!-- table: begin -->", "<!-- table: end -->"
 
-SHORT = ("off", "on", "cpu", "import", "encode", "writer", "swallowed")
+SHORT = ("off", "on", "cpu", "import", "encode", "writer", "swallowed", "history")
 """What runs when nothing is named, in this order."""
 
 

@@ -17,12 +17,12 @@ from __future__ import annotations
 import os
 import time
 from array import array
-from collections import deque
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from agenttrace.capture.context import PIPE
 from agenttrace.capture.emit import encode_value, object_of
+from agenttrace.capture.newest import Newest
 from agenttrace.encode import codec
 from agenttrace.events import MESSAGE_KEYS
 
@@ -37,7 +37,6 @@ _TIME_LIMIT_S = 0.25
 _LOOK_EVERY = 32
 _NEWEST_COUNT = 16
 """How many of those are looked at where there is no time for more."""
-_LEAST_ROOM_BYTES = 512
 _CONVERSATIONS_LIMIT = 256
 _CHATS_LIMIT = 16
 """A conversation may have several chats that take turns: a planner's, each worker's."""
@@ -196,97 +195,6 @@ def _count(known: _Known) -> int:
 # ------------------------------------------------------------------ messages
 
 
-class _Tail:
-    """The newest of the encoded messages, as many as there is room for."""
-
-    def __init__(self, limit_bytes: int) -> None:
-        self._limit_bytes = limit_bytes
-        self._encoded: deque[bytes] = deque()
-        self._bytes = 0
-        self.dropped_count = 0
-        """Messages before those that are kept."""
-
-    def add(self, encoded: bytes) -> None:
-        """Append a message; the oldest go where all are more than twice the room."""
-        self._encoded.append(encoded)
-        self._bytes += len(encoded) + 1
-        while self._bytes > 2 * self._limit_bytes and len(self._encoded) > 1:
-            self._bytes -= len(self._encoded.popleft()) + 1
-            self.dropped_count += 1
-
-    def add_before(self, some: list[bytes]) -> None:
-        """Put messages before all others, if none is missing between."""
-        if self.dropped_count:
-            self.dropped_count += len(some)
-        else:
-            self._encoded.extendleft(reversed(some))
-            self._bytes += sum(map(len, some)) + len(some)
-
-    def fit(self, items: Sequence[Any]) -> list[bytes]:
-        """
-        Give what fits, oldest first.
-
-        Args:
-            items: The messages themselves, up to the one that was added last: one that is too long
-                is encoded anew, shorter.
-        """
-        if self._bytes <= self._limit_bytes:
-            return list(self._encoded)
-        left, kept = self._limit_bytes, []
-        first = len(items) - len(self._encoded)
-        while self._encoded:
-            encoded = self._encoded.pop()
-            # None may take more than half of what is left: a page of output leaves the question readable.
-            is_last = not self._encoded and not self.dropped_count
-            room = left if is_last else left // 2
-            if len(encoded) > room:
-                if room < _LEAST_ROOM_BYTES:
-                    self.dropped_count += 1
-                    break
-                encoded = codec.encode(items[first + len(self._encoded)], room)
-            kept.append(encoded)
-            left -= len(encoded) + 1
-        self.dropped_count += len(self._encoded)
-        return kept[::-1]
-
-
-class _Beginning:
-    """What a list of messages has in common with those of an earlier request."""
-
-    def __init__(self, chats: tuple[_Chat, ...]) -> None:
-        self._alive = chats
-        self.before: _Chat | None = None
-        """The request that has most in common with it, of these the latest."""
-        self.count = 0
-        self.bytes = 0
-        self.short: list[bytes] = []
-        """The messages, while they are too short for a reference."""
-
-    def take(self, hashed: int, encoded: bytes) -> bool:
-        """Take the next message, if it was sent at this place before."""
-        at = self.count
-        alive = tuple(one for one in self._alive if at < len(one.hashes) and one.hashes[at] == hashed)
-        self._alive = alive
-        if not alive:
-            return False
-        self.before = alive[-1]
-        self.count += 1
-        self.bytes += len(encoded)
-        if self.is_worth_it():
-            self.short.clear()
-        else:
-            self.short.append(encoded)
-        return True
-
-    def is_worth_it(self) -> bool:
-        """Tell whether a reference is shorter by much."""
-        return self.bytes >= _WORTH_BYTES
-
-    def is_all_of_it(self) -> bool:
-        """Tell whether nothing that was sent then is left out now."""
-        return self.before is not None and len(self.before.hashes) == self.count
-
-
 def _encode_messages(
     items: Sequence[Any], chats: tuple[_Chat, ...], chat: _Chat
 ) -> tuple[bytes, _Chat | None]:
@@ -300,37 +208,59 @@ def _encode_messages(
         return _encode_newest(items), None
     items = items[:]  # another thread may go on with the chat meanwhile
     until_s = time.monotonic() + _TIME_LIMIT_S
-    beginning, tail = _Beginning(chats), _Tail(PIPE.limit_bytes)
-    is_beginning = True
+    limit_bytes = PIPE.limit_bytes
+    hashes, tail = chat.hashes, Newest(limit_bytes)
+    all_bytes, worth_count = 0, 0
     for at, item in enumerate(items, 1):
-        encoded = encode_value(item)
-        hashed = hash(_SALT + encoded)
-        chat.hashes.append(hashed)
-        is_beginning = is_beginning and beginning.take(hashed, encoded)
-        if not is_beginning:
-            tail.add(encoded)
+        encoded = codec.encode(item, limit_bytes)
+        hashes.append(hash(_SALT + encoded))
+        tail.add(encoded)
+        if all_bytes < _WORTH_BYTES:
+            all_bytes += len(encoded)
+            worth_count = at
         if at % _LOOK_EVERY == 0 and time.monotonic() > until_s:
-            del chat.hashes[:]
+            del hashes[:]
             return _encode_newest(items), None
+    before, same_count = _find_before(chats, hashes)
     parts: list[bytes] = []
-    before = beginning.before
-    if before is not None and beginning.is_worth_it():
-        parts.append(_reference(before.span_id, before.pointer, b',"items":%d' % beginning.count))
-    else:
-        tail.add_before(beginning.short)
+    is_worth_it = all_bytes >= _WORTH_BYTES and same_count >= worth_count
+    if before is not None and is_worth_it:
+        parts.append(_reference(before.span_id, before.pointer, b',"items":%d' % same_count))
+    tail.leave_out(same_count if is_worth_it else 0)
     kept = tail.fit(items)
     if tail.dropped_count:
         parts.append(_CUT % tail.dropped_count)
-    return b"[%s]" % b",".join([*parts, *kept]), before if beginning.is_all_of_it() else None
+    goes_on = before is not None and len(before.hashes) == same_count
+    return b"[%s]" % b",".join([*parts, *kept]), before if goes_on else None
+
+
+def _find_before(chats: tuple[_Chat, ...], hashes: array[int]) -> tuple[_Chat | None, int]:
+    """Find the request that begins like this one for longest, of these the latest; and for how long."""
+    found, longest = None, 0
+    for chat in chats:
+        known = chat.hashes
+        low, high = 0, min(len(known), len(hashes))
+        if high < longest or known[:longest] != hashes[:longest]:
+            continue
+        while low < high:  # how long they are alike; each step compares in C
+            middle = (low + high + 1) // 2
+            if known[low:middle] == hashes[low:middle]:
+                low = middle
+            else:
+                high = middle - 1
+        if low and low >= longest:
+            found, longest = chat, low
+    return found, longest
 
 
 def _encode_newest(items: Sequence[Any]) -> bytes:
     """Encode the last messages of a list that is too long to be looked at, or takes too long."""
     some = items[-_NEWEST_COUNT:]
-    tail = _Tail(PIPE.limit_bytes)
+    tail = Newest(PIPE.limit_bytes)
     tail.dropped_count = len(items) - len(some)
     for item in some:
         tail.add(encode_value(item))
+    tail.leave_out(0)
     kept = tail.fit(some)
     parts = [_CUT % tail.dropped_count] if tail.dropped_count else []
     return b"[%s]" % b",".join([*parts, *kept])
