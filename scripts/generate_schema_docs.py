@@ -72,6 +72,23 @@ The end of an operation may hold `caught`: `more_count` (exceptions caught insid
 
 `{"$agenttrace": "cut", …}` (or `redacted`, `unencodable`, `cycle`, `ref`) stands for what was not stored as it was. A
 `cut` carries `bytes` or `items`, the `head` of a text, and `sha256` when the whole is in `payload_blobs`.
+
+A `ref` names what an earlier turn of the same conversation holds, so that a chat that is sent again and again is stored
+once. First in a list of messages, `{"$agenttrace": "ref", "span_id": …, "pointer": "/input", "items": 12}` is the first 12
+messages of the `model_call` of that span, whose own list may begin with a `ref`. Elsewhere `{"$agenttrace": "ref",
+"span_id": …, "kind": "model_turn", "pointer": "/output/0/text"}` is the value at that place (RFC 6901) in the payload of that
+event; without `kind` in its `model_call`. What was new in a request stands behind: `json_extract(payload, '$.input[#-1]')` is
+its last message. `agenttrace show --event ID --full` and `TraceStore.payload_reader` put all together.
+
+The model that was asked stands in `model_call`, the one that answered in `model_turn`:
+
+```sql
+SELECT asked.model AS asked, answered.model AS answered, count(*) AS turns, sum(answered.cost_usd) AS cost_usd
+FROM trajectory_events answered
+JOIN trajectory_events asked ON asked.span_id = answered.span_id AND asked.kind = 'model_call'
+WHERE answered.kind = 'model_turn'
+GROUP BY 1, 2;
+```
 """
 
 _OPERATION = {
@@ -314,9 +331,9 @@ WORDS: dict[str, tuple[str, dict[str, str]]] = {
     "payload_blobs": (
         "Whole payloads whose rows hold a cut, redacted.",
         {
-            "sha256": "hash of the body; the mark in the row carries it",
-            "bytes": "length of the body",
-            "body": "JSON",
+            "sha256": "hash of the JSON; the mark in the row carries it",
+            "bytes": "length of the JSON",
+            "body": "JSON; for turns of models compressed, a zlib stream, which begins with the byte 0x78",
             "created_ms": "when it was stored",
         },
     ),
