@@ -20,6 +20,7 @@ _TYPE_ENDINGS = ("error", "exception", "timeout", "warning", "interrupt")
 _TOOL_TYPES = frozenset(
     ("tool", "tool_result", "function", "function_call_output", "tool-result", "toolresult")
 )
+_REQUEST_TYPES = ("function_call", "custom_tool_call", "tool_call", "tool_use")
 _CALL_ID_KEYS = ("tool_use_id", "tool_call_id", "call_id")
 
 
@@ -129,6 +130,8 @@ def read_told(item: Any, *, is_answer: bool = False) -> Told:
 
 
 def _note_call(message: dict[str, Any], told: Told) -> None:
+    if message.get("type") in _REQUEST_TYPES:
+        return  # what the model asked for tells it nothing
     named = {message.get(key) for key in _CALL_ID_KEYS}
     ids = {each for each in named if isinstance(each, str) and each}
     kinds = {each for each in (message.get("role"), message.get("type")) if isinstance(each, str)}
