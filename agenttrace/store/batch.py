@@ -62,7 +62,7 @@ class Written(NamedTuple):
     """What became of a batch."""
 
     events: int
-    """Rows that are in the database now, closing rows not counted."""
+    """Rows that are in the database now, notes of the drainer and closing rows not counted."""
     failed: dict[str, int]
     """Records that are not, by what was wrong with them."""
     lost_with_file: int
@@ -150,6 +150,7 @@ class EventSink:
         process: ProcessInfo | None = None,
         counters: ProcessCounters | None = None,
         finish: Finish | None = None,
+        notes: int = 0,
     ) -> Written:
         """
         Store a batch in one transaction.
@@ -160,6 +161,7 @@ class EventSink:
             process: Who recorded them.
             counters: What that process has lost so far.
             finish: That a process has ended.
+            notes: How many of the records are the drainer's own, and no events of the program's.
 
         Raises:
             StoreBusy: Another process writes; nothing was written, try again.
@@ -167,17 +169,21 @@ class EventSink:
             SchemaTooNew: The database was migrated further; nothing was written.
             StoreUnavailable: It cannot be written; nothing was.
         """
-        batch = _Batch(records, ring, process, counters, finish)
+        batch = _Batch(records, ring, process, counters, finish, notes)
         try:
-            return self._write(batch, _store)
+            return self._write_or_refuse(batch)
         except SchemaTooOld:
             self.close()  # somebody has migrated it down: open it again, which migrates it up
-            return self.write(records, ring, process=process, counters=counters, finish=finish)
+            return self._write_or_refuse(batch)
+
+    def _write_or_refuse(self, batch: _Batch) -> Written:
+        try:
+            return self._write(batch, _store)
         except _Refused:
             return self._write(batch, _store_carefully)
 
     def _write(self, batch: _Batch, store: Callable[[sqlite3.Connection, Sequence[Record]], Plan]) -> Written:
-        records, ring, process, counters, finish = batch
+        records, ring, process, counters, finish, notes = batch
         closed = 0
         key = ring.ring_id if ring is not None else ""
         with self.database.writing() as database:
@@ -185,9 +191,9 @@ class EventSink:
             is_known = ring is None or move_ring(connection, ring, relaxed=self._was_replaced)
             if not is_known:  # then what was stored for this ring lies in another file, that was here
                 self._lost[key] += self._stored.pop(key, 0)
-            lost = self._lost[key]
-            if lost and ring is not None and is_known:
-                lost = max(0, lost - count_kept(connection, ring.process_id))
+            lost, kept = self._lost[key], 0
+            if lost and ring is not None and is_known:  # a copy was put there
+                kept = count_kept(connection, ring.process_id)
             plan = store(connection, records)
             if finish is not None and finish.close_open:
                 ends = closing.build_ends(connection, finish.process_id, finish.at_ns)
@@ -196,14 +202,15 @@ class EventSink:
                 put_process(connection, process, counters, plan.failed)
             if finish is not None:
                 end_process(connection, finish, ring)
-        self._stored[key] += len(plan.rows) + closed
+        count = len(plan.rows) - notes
+        self._stored[key] += kept + count
         if finish is not None and finish.ring_closed:
             self._stored[""] += self._stored.pop(key)
         self._was_replaced = False
         del self._lost[key]
         if self._lost[""]:
             count_loss("store.gone_with_database", self._lost.pop(""))
-        return Written(len(plan.rows), plan.failed, lost, closed)
+        return Written(count, plan.failed, max(0, lost - kept), closed)
 
     def _ensure_open(self) -> StoreDatabase:
         """Give the open database; open it anew when the file is another one, or this another process."""
@@ -236,6 +243,7 @@ class _Batch(NamedTuple):
     process: ProcessInfo | None
     counters: ProcessCounters | None
     finish: Finish | None
+    notes: int
 
 
 class _Refused(Exception):

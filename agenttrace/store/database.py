@@ -93,7 +93,8 @@ def open_database(
             migrate.up(database)
         database.journal_mode = str(database.execute("PRAGMA journal_mode").fetchone()[0])
         if not where.is_memory:
-            database.log_identity = read_identity(log_path(where))
+            log = read_identity(log_path(where))
+            database.log_identity = log if database.is_current() else None  # then it may be another's
     except BaseException:
         database.close()
         raise
@@ -112,12 +113,13 @@ def leave_replaced(database: StoreDatabase) -> None:
         StoreBusy: Another process has held the lock for 30 s.
         StoreUnavailable: The lock file cannot be made.
     """
-    database.close()
-    if database.log_identity is None:
-        return
-    with hold_lock(database.target):
-        if read_identity(log_path(database.target)) == database.log_identity:
-            remove_journal(database.target.path)
+    try:
+        if database.log_identity is not None:
+            with hold_lock(database.target):
+                if read_identity(log_path(database.target)) == database.log_identity:
+                    remove_journal(database.target.path)
+    finally:
+        database.close()  # last: as long as it is open, no other file can have the identity of its log
 
 
 def _connect_readonly(where: Target, busy_timeout_ms: int) -> StoreDatabase:

@@ -27,6 +27,11 @@ __all__ = [
 
 _PROCESS_FIELDS = (*ProcessInfo._fields, "last_seen_ms", "dropped", "failed")
 
+_COUNT_EVENTS = """
+SELECT count(*) FROM trajectory_events WHERE event_id >= ? AND event_id < ?
+    AND instr('niw', substr(event_id, 18, 1)) = 0 -- not what drainers and recoverers have added
+"""
+
 _PUT_PROCESS = f"""
 INSERT INTO processes ({", ".join(_PROCESS_FIELDS)}) VALUES ({", ".join("?" * len(_PROCESS_FIELDS))})
 ON CONFLICT (process_id) DO UPDATE SET last_seen_ms = max(last_seen_ms, excluded.last_seen_ms),
@@ -94,9 +99,7 @@ def move_ring(connection: sqlite3.Connection, ring: RingPosition, *, relaxed: bo
 def count_kept(connection: sqlite3.Connection, process_id: str) -> int:
     """Count the events of a process in a copy put in the place of its database; looks at every event."""
     first, end = f"{process_id}-", f"{process_id}."  # the character behind the hyphen
-    count: int = connection.execute(
-        "SELECT count(*) FROM trajectory_events WHERE event_id >= ? AND event_id < ?", (first, end)
-    ).fetchone()[0]
+    count: int = connection.execute(_COUNT_EVENTS, (first, end)).fetchone()[0]
     return count
 
 

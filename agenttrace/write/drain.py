@@ -192,12 +192,17 @@ class Drain:
         counters = counters._replace(failed=_add(counters.failed, batch.failed))
         try:
             written = self._sink.write(
-                batch.records, move, process=self._process, counters=counters, finish=finish
+                batch.records,
+                move,
+                process=self._process,
+                counters=counters,
+                finish=finish,
+                notes=batch.notes,
             )
         except RingTaken:
             if not self._find_position(batch):
                 raise
-            self._settle(batch, len(batch.records), {})
+            self._settle(batch, len(batch.records) - batch.notes, {})
             if finish is not None:
                 self._write(_Batch(batch.end, batch.end, [], [], {}), finish)
             return
@@ -237,7 +242,7 @@ class Drain:
             self._forget()
 
     def _settle(self, batch: _Batch, written_count: int, failed: dict[str, int]) -> None:
-        self.written_count += written_count - batch.notes
+        self.written_count += written_count
         self.failed = _add(_add(self.failed, batch.failed), failed)
         self.position = self._old = batch.end
         self._attempted = None

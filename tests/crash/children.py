@@ -15,7 +15,7 @@ from typing import Any
 from agenttrace.write.recorder import Recorder
 from tests.reading import ROOT
 
-__all__ = ["HANG_S", "Pipe", "fork", "hook", "reap", "run_program", "spin"]
+__all__ = ["HANG_S", "Pipe", "fork", "hook", "idle", "reap", "run_program", "spin"]
 
 HANG_S = 30.0
 """Who has not ended by then, hangs."""
@@ -88,6 +88,11 @@ def spin(for_s: float) -> None:
     until_s = time.perf_counter() + for_s
     while time.perf_counter() < until_s:
         pass
+
+
+def idle(for_s: float) -> None:
+    """Let a drawn time pass, in which the other threads have the interpreter."""
+    select.select([], [], [], for_s)
 
 
 def hook(recorder: Recorder) -> None:

@@ -24,7 +24,7 @@ import agenttrace.write.recorder  # so that children do not import them one by o
 from agenttrace import agent_scope, tool_scope, traced_tool
 from agenttrace.write.recovery import recover
 from tests.crash.children import Pipe, fork, spin
-from tests.crash.law import text_of
+from tests.crash.events import text_of
 
 __all__ = ["main"]
 

@@ -23,7 +23,7 @@ from agenttrace.write.recovery import recover
 from agenttrace.write.ring import Ring
 from tests.crash.children import Pipe, hook, reap, spin
 from tests.crash.children import fork as start
-from tests.crash.law import build_event
+from tests.crash.events import build_event
 from tests.write.factory import build_recorder
 
 __all__ = ["main"]

@@ -540,6 +540,23 @@ class TestSink:
         with TraceStore(path) as store:
             assert [event.payload["text"] for event in store.events("c1")] == ["1", "2", "7", "8"]
 
+    def test_counts_what_a_second_copy_lacks(self, path: str) -> None:
+        """What a copy held when it was put back goes with it when that is replaced, too."""
+        copies = [Path(f"{path}.{number}") for number in range(2)]
+        with EventSink(path) as sink:
+            sink.write([note(1), note(2)], RingPosition("r1", PROCESS_ID, 0, 100))
+            for copy in copies:
+                source, target = sqlite3.connect(path), sqlite3.connect(copy)
+                source.backup(target)
+                source.close()
+                target.close()
+            os.replace(copies[0], path)
+            sink.write([note(3)], RingPosition("r1", PROCESS_ID, 100, 200))
+            os.replace(copies[1], path)
+            assert sink.write([note(4)], RingPosition("r1", PROCESS_ID, 200, 300)).lost_with_file == 1
+            os.unlink(path)
+            assert sink.write([note(5)], RingPosition("r1", PROCESS_ID, 300, 400)).lost_with_file == 3
+
     def test_notices_a_deletion_while_it_was_closed(self, path: str) -> None:
         """A sink is closed around each fork: what was stored before is told as lost all the same."""
         sink = EventSink(path)
