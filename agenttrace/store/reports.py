@@ -29,13 +29,21 @@ _FAILURES_LOOKED_FOR = 64
 """Per conversation and batch: the newest that nobody was told of."""
 _INPUTS_READ = 10
 """How many stored model inputs after a failure that comes late are read."""
+_RESULTS_READ = 4
+"""Calls that ended with one failure, whose outputs say how a framework put it."""
 _ANCESTORS = 16
 _AT = {name: at for at, name in enumerate(COLUMNS)}
 
 _UNTOLD = f"""
 SELECT e.conversation_id, e.agent_id, e.parent_agent_id, e.error_id, e.error_type, e.ts_ns, e.payload,
     coalesce(e.call_id, (SELECT c.call_id FROM trajectory_events c WHERE c.span_id = e.span_id
-        AND c.kind = 'tool_call' AND +c.conversation_id = e.conversation_id LIMIT 1)) AS call_id
+        AND c.kind = 'tool_call' AND +c.conversation_id = e.conversation_id LIMIT 1),
+        (SELECT c.call_id FROM trajectory_events c WHERE c.error_id = e.error_id
+        AND c.kind = 'tool_result' AND c.call_id IS NOT NULL AND +c.conversation_id = e.conversation_id
+        LIMIT 1)) AS call_id,
+    (SELECT json_group_array(h.payload) FROM (
+        SELECT g.payload FROM trajectory_events g WHERE g.error_id = e.error_id AND g.kind = 'tool_result'
+        AND +g.conversation_id = e.conversation_id LIMIT {_RESULTS_READ}) h) AS results
 FROM json_each(?) k CROSS JOIN trajectory_events e ON e.id IN (
     SELECT n.id FROM trajectory_events n
     WHERE n.conversation_id = k.value AND n.kind = 'error' AND n.error_id IS NOT NULL
@@ -62,6 +70,10 @@ ORDER BY m.ts_ns DESC LIMIT 1
 """
 
 _PARENT = "SELECT parent_agent_id FROM agent_rollups WHERE conversation_id = ? AND agent_id = ?"
+_BESIDE = """
+SELECT agent_id FROM agent_rollups
+WHERE conversation_id = ? AND parent_agent_id = ? AND agent_id != ? LIMIT 64
+"""
 _INSERT = """
 INSERT INTO failure_reports (conversation_id, error_id, agent_id, kind, event_id, ts_ms)
 VALUES (?, ?, ?, ?, ?, ?)
@@ -141,6 +153,12 @@ def _look_at(rows: Iterable[tuple[Any, ...]]) -> tuple[list[_Telling], set[tuple
     return tellings, failed
 
 
+def _output_of(payload: str) -> Any:
+    """Give what the call of a ``tool_result`` handed on."""
+    result = json.loads(payload)
+    return result.get("output") if isinstance(result, dict) else None
+
+
 class _Search:
     """One look at failures and tellings; remembers what it has parsed."""
 
@@ -181,11 +199,14 @@ class _Search:
 
     def _failures(self, asked: list[str]) -> Iterator[_Failure]:
         for row in self._connection.execute(self._sql, (json.dumps(asked),)).fetchall():
-            conversation_id, agent_id, parent_agent_id, error_id, error_type, ts_ns, payload, call_id = row
+            conversation_id, agent_id, parent_agent_id, error_id, error_type, ts_ns, payload, call_id = row[
+                :8
+            ]
             try:
                 error = json.loads(payload)
                 described = error.get("error", error) if isinstance(error, dict) else error
-                failed = build_failed(described, error_type, call_id)
+                outputs = [_output_of(each) for each in json.loads(row[8] or "[]")]
+                failed = build_failed(described, error_type, call_id, outputs)
             except Exception as exc:
                 contain("store.failure_texts", exc)
                 continue
@@ -201,8 +222,14 @@ class _Search:
         by_agent: dict[tuple[str, str], list[_Telling]],
         is_fresh: bool,
     ) -> _Telling | None:
-        """Give the first model input or answer that tells of *failure*: of its agent or of one above."""
-        for agent_id in self._lineage(failure):
+        """
+        Give the first model input or answer that tells of *failure*: of its agent or of one above.
+
+        Where one node of a graph makes the calls and another asks the model, that is an agent beside it;
+        only an input with the result of that very call tells there.
+        """
+        listeners = [*((one, False) for one in self._lineage(failure)), *self._beside(failure)]
+        for agent_id, is_beside in listeners:
             given: Iterable[_Telling] = by_agent.get((failure.conversation_id, agent_id), ())
             if is_fresh:  # what tells of it may be stored already: another process was faster
                 given = [*given, *self._stored_later(failure, agent_id)]
@@ -210,7 +237,7 @@ class _Search:
                 if telling.ts_ns < failure.ts_ns:
                     continue
                 try:
-                    if self._tells(telling, failure):
+                    if self._tells(telling, failure, is_beside):
                         return telling
                 except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as exc:
                     contain("store.told", exc)
@@ -235,6 +262,13 @@ class _Search:
             yield agent_id
             agent_id = self._parent(failure.conversation_id, agent_id)
 
+    def _beside(self, failure: _Failure) -> Iterator[tuple[str, bool]]:
+        parent_id = failure.parent_agent_id
+        if failure.failed.call_id is not None and parent_id is not None:
+            key = (failure.conversation_id, parent_id, failure.agent_id)
+            for (agent_id,) in self._connection.execute(_BESIDE, key).fetchall():
+                yield agent_id, True
+
     def _parent(self, conversation_id: str, agent_id: str) -> str | None:
         key = (conversation_id, agent_id)
         if key not in self._parents:
@@ -242,10 +276,15 @@ class _Search:
             self._parents[key] = row[0] if row else None
         return self._parents[key]
 
-    def _tells(self, telling: _Telling, failure: _Failure) -> bool:
+    def _tells(self, telling: _Telling, failure: _Failure, is_beside: bool = False) -> bool:
         if failure.is_handed_back and telling.kind == "model_call" and telling.agent_id == failure.agent_id:
             return True
-        conversation_id = telling.conversation_id
+        conversation_id, call_id = telling.conversation_id, failure.failed.call_id
+        if is_beside and (
+            telling.kind != "model_call"
+            or not self._inputs.holds(conversation_id, telling.payload, str(call_id).lower())
+        ):
+            return False
         if not failure.failed.may_be_in(
             lambda piece: self._inputs.holds(conversation_id, telling.payload, piece)
         ):
@@ -255,6 +294,8 @@ class _Search:
         else:
             before = self._input_before(telling, failure)
             told = self._inputs.read_input(conversation_id, telling.payload, before)
+        if is_beside:
+            told = [each for each in told if call_id in each.call_ids]
         return any(failure.failed.is_told_by(each) for each in told)
 
     def _input_before(self, telling: _Telling, failure: _Failure) -> str | None:

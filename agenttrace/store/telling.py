@@ -10,8 +10,9 @@ payload before anything is parsed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from agenttrace.store.told import Told
@@ -70,7 +71,9 @@ class Failed:
         return any(_is_found(kind, words, told, short) for kind, words, short in self.texts)
 
 
-def build_failed(error: Any, error_type: str | None, call_id: str | None = None) -> Failed:
+def build_failed(
+    error: Any, error_type: str | None, call_id: str | None = None, outputs: Sequence[Any] = ()
+) -> Failed:
     """
     Collect the texts that would tell of a failure.
 
@@ -78,12 +81,14 @@ def build_failed(error: Any, error_type: str | None, call_id: str | None = None)
         error: ``error`` of its payload: ``{type, message, cause, leaves}``, or a text.
         error_type: The column, for an error that names no type itself.
         call_id: Of the call that it happened in.
+        outputs: What the calls that ended with it handed on: a framework's words for it.
     """
     texts: list[tuple[str, Words, bool]] = []
     gates: set[str] = set()
     own_type = ""
     is_empty = True
-    for depth, (kind, message) in enumerate(_messages(error, error_type)):
+    handed = ((error_type or "", text) for output in outputs for text in _texts_in(output))
+    for depth, (kind, message) in enumerate(chain(_messages(error, error_type), handed)):
         lines = [line for line in message.splitlines() if line.strip()]
         whole = split_words(message)
         if depth == 0:
@@ -122,6 +127,20 @@ def _messages(error: Any, error_type: str | None) -> Iterator[tuple[str, str]]:
             waiting += [
                 each for each in (below if isinstance(below, list) else [below]) if isinstance(each, dict)
             ]
+
+
+def _texts_in(output: Any) -> Iterator[str]:
+    """Give the texts that stand in what a call handed on: all of it, or the ``text`` of its parts."""
+    waiting, seen = [output], 0
+    while waiting and seen < _TEXTS:
+        seen += 1
+        one = waiting.pop(0)
+        if isinstance(one, str):
+            yield one[:_MESSAGE_CHARS]
+        elif isinstance(one, list):
+            waiting += one[:_TEXTS]
+        elif isinstance(one, dict):
+            waiting += [one[key] for key in ("content", "text", "head") if key in one]
 
 
 def _is_found(kind: str, needle: Words, told: Told, short: bool) -> bool:

@@ -86,10 +86,10 @@ class TestTwoProcesses:
         recover(rows)
         kind = "LookupError" if level == "high" else "ReturnedFailure"
         # Version 1 logs exceptions of its own as a connection ends; those are of no tool.
-        ((tool, error_type, message, at),) = rows(
-            "SELECT tool_name, error_type, message, raised_at FROM failures WHERE tool_name IS NOT NULL"
+        ((tool, error_type, message, at, fate),) = rows(
+            "SELECT tool_name, error_type, message, raised_at, fate FROM failures WHERE tool_name IS NOT NULL"
         )
-        assert (tool, error_type) == ("fail", kind)
+        assert (tool, error_type, fate) == ("fail", kind, "reported")
         assert "no such word: xyzzy" in message
         assert level == "low" or "mcp_servers.py" in at
         assert rows("SELECT tool_name, status, error_type FROM tool_traces") == [("fail", "error", kind)] * 2

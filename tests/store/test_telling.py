@@ -88,7 +88,7 @@ FRAMES: dict[str, Callable[[Any], Any]] = {
 def is_told(exc: BaseException | dict[str, Any], item: Any, **given: Any) -> bool:
     """Ask as the store does: first the raw payload, then its items."""
     error = exc if isinstance(exc, dict) else {"type": type(exc).__name__, "message": str(exc)}
-    failed = build_failed(error, None, given.pop("call_id", None))
+    failed = build_failed(error, None, given.pop("call_id", None), given.pop("outputs", ()))
     raw = json.dumps({"input": [item]}, ensure_ascii=False).lower()
     told = read_told(json.loads(raw if given.pop("lower", False) else json.dumps(item)), **given)
     return failed.may_be_in(lambda piece: piece in raw) and failed.is_told_by(told)
@@ -104,6 +104,23 @@ class TestTold:
         """Every message is found in every form that programs give it, in every kind of message."""
         exc = MESSAGES[name]
         assert is_told(exc, FRAMES[frame](WAYS[way](exc)))
+
+    @pytest.mark.parametrize(
+        "output",
+        [
+            "Error executing tool fail",
+            {"content": [{"type": "text", "text": "Error executing tool fail"}], "isError": True},
+            [{"type": "text", "text": "Error executing tool fail"}],
+        ],
+    )
+    @pytest.mark.parametrize("frame", FRAMES)
+    def test_is_found_in_a_framework_s_words(self, frame: str, output: Any) -> None:
+        """A failure whose own words stayed with the server is told by what its call handed on."""
+        exc = LookupError("no such word: xyzzy")
+        item = FRAMES[frame]("Error executing tool fail")
+        assert is_told(exc, item, outputs=[output])
+        assert not is_told(exc, item)
+        assert not is_told(exc, FRAMES[frame]("Error executing tool find"), outputs=[output])
 
     @pytest.mark.parametrize("name", [name for name in MESSAGES if name != "empty"])
     def test_is_found_as_the_whole_result_of_a_tool(self, name: str) -> None:
