@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
+from contextlib import closing
 from typing import Annotated, Any
 
 import pytest
@@ -14,6 +16,7 @@ from langgraph.prebuilt import InjectedState, ToolNode, create_react_agent
 from langgraph.types import Command
 
 from agenttrace import agent_scope, model_turn, traced_tool
+from agenttrace.store.reports import rebuild_reports
 from tests.frameworks.conftest import Rows
 from tests.frameworks.langgraph_graphs import HELLO, asks, build_agent, build_line, build_model, run_graph
 
@@ -398,6 +401,40 @@ class TestToolsByHand:
         graph.add_edge("tools", "agent")
         graph.compile(name="g").invoke(HELLO)
         assert rows(CALLS) == [("tools", "divide", "call-1", "ok", None)]
+
+    @pytest.mark.parametrize("kind", ["traced", "langchain"])
+    @pytest.mark.parametrize("is_told", [True, False])
+    def test_fail_for_the_model_that_is_told(self, rows: Rows, kind: str, is_told: bool) -> None:
+        """A failure in one node whose text another node's model gets as that call's result is reported."""
+        model = build_model(asks(("divide", {"a": 1, "b": 0})), "sorry")
+        function = traced_tool(divide) if kind == "traced" else tool(divide).invoke
+
+        def tools(state: MessagesState) -> Any:
+            (call,) = state["messages"][-1].tool_calls
+            try:
+                result = function(**call["args"]) if kind == "traced" else function(call["args"])
+            except ZeroDivisionError as exc:
+                result = f"Error: {exc}" if is_told else "0"
+            return {"messages": [ToolMessage(str(result), tool_call_id=call["id"])]}
+
+        graph = StateGraph(MessagesState)
+        graph.add_node("planner", lambda state: {"messages": [model.invoke(state["messages"])]})
+        graph.add_node("tools", tools)
+        graph.add_node("writer", lambda state: {"messages": [model.invoke(state["messages"])]})
+        graph.add_edge(START, "planner")
+        graph.add_edge("planner", "tools")
+        graph.add_edge("tools", "writer")
+        graph.compile(name="g").invoke(HELLO)
+        fate = "reported" if is_told else "swallowed"
+        assert rows.failures() == [("divide", "ZeroDivisionError", fate)]
+        assert rows(CALLS) == [("tools", "divide", "call-1", "error", "ZeroDivisionError")]
+        told = rows("SELECT error_id, agent_id, kind FROM failure_reports")
+        with closing(sqlite3.connect(rows.database)) as connection:
+            rebuild_reports(connection)
+            assert (
+                connection.execute("SELECT error_id, agent_id, kind FROM failure_reports").fetchall() == told
+            )
+        assert len(told) == is_told
 
     def test_outside_a_graph_belong_to_their_agent(self, rows: Rows) -> None:
         """A loop without LangGraph: model, tools and all are the one agent's."""
