@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -11,7 +12,10 @@ import openai
 
 from tests.clients.provider import Provider
 
-__all__ = ["APIS", "FORMS", "Asking", "Turn", "turns_of"]
+__all__ = ["APIS", "FORMS", "HTTP", "MESSAGES", "Asking", "Turn", "turns_of"]
+
+HTTP = importlib.import_module(openai.DefaultHttpxClient.__mro__[1].__module__.partition(".")[0])
+"""``httpx2``, or ``httpx`` beneath older ones of the SDK."""
 
 FORMS = ("plain", "streamed", "helper", "raw", "raw streamed", "open", "open streamed", "lines")
 """The ways in which a program may take an answer."""

@@ -9,13 +9,12 @@ import time
 from types import SimpleNamespace
 from typing import Any
 
-import httpx2
 import openai
 import pytest
 
 from agenttrace import agent_scope
 from tests.clients.conftest import Rows
-from tests.clients.openai_asking import APIS, MESSAGES, Asking, turns_of
+from tests.clients.openai_asking import APIS, HTTP, MESSAGES, Asking, turns_of
 from tests.clients.provider import Provider
 from tests.clients.provider_replies import (
     bad_request,
@@ -203,10 +202,10 @@ class TestAFailureThatCameAsAnAnswer:
     def test_is_the_turns_failure(self, rows: Rows, is_read: bool) -> None:
         """The turn ends in error, with what the body says."""
 
-        def answer(request: httpx2.Request) -> httpx2.Response:
-            return httpx2.Response(200, json={"error": {"message": "no such model", "code": 404}})
+        def answer(request: Any) -> Any:
+            return HTTP.Response(200, json={"error": {"message": "no such model", "code": 404}})
 
-        client = openai.OpenAI(api_key="k", http_client=httpx2.Client(transport=httpx2.MockTransport(answer)))
+        client = openai.OpenAI(api_key="k", http_client=HTTP.Client(transport=HTTP.MockTransport(answer)))
         given: Any = {"model": "m", "messages": MESSAGES}
         if is_read:
             with client.chat.completions.with_streaming_response.create(**given) as response:
@@ -230,10 +229,10 @@ class TestAFailureThatCameAsAnAnswer:
             "output": [],
         }
 
-        def answer(request: httpx2.Request) -> httpx2.Response:
-            return httpx2.Response(200, json=body)
+        def answer(request: Any) -> Any:
+            return HTTP.Response(200, json=body)
 
-        client = openai.OpenAI(api_key="k", http_client=httpx2.Client(transport=httpx2.MockTransport(answer)))
+        client = openai.OpenAI(api_key="k", http_client=HTTP.Client(transport=HTTP.MockTransport(answer)))
         assert client.responses.create(model="gpt-x", input="hi").status == "failed"
         (turn,) = turns_of(rows)
         assert (turn.status, turn.payload["finish_reason"]) == ("error", "failed")

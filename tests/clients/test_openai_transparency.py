@@ -18,7 +18,7 @@ import pytest
 
 import agenttrace
 from agenttrace import errors
-from tests.clients.openai_asking import APIS, FORMS, MESSAGES, Asking
+from tests.clients.openai_asking import APIS, FORMS, HTTP, MESSAGES, Asking
 from tests.clients.provider import Provider
 from tests.clients.provider_replies import (
     Call,
@@ -224,9 +224,7 @@ class TestWhatIsHandedOut:
     def test_gives_the_connection_back(self, provider: Provider, tmp_path: Path) -> None:
         """Many streams through a pool of one connection: none is kept."""
         agenttrace.configure(database=tmp_path / "t.db")
-        import httpx2
-
-        http = httpx2.Client(limits=httpx2.Limits(max_connections=1), timeout=5)
+        http = HTTP.Client(limits=HTTP.Limits(max_connections=1), timeout=5)
         client = openai.OpenAI(base_url=provider.openai_url, api_key="k", http_client=http)
         for at in range(6):
             provider.queue(text("a b c"))
