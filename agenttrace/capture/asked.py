@@ -49,15 +49,15 @@ _numbers = itertools.count(1)
 class Answer:
     """One answer of the model that asked for calls."""
 
-    __slots__ = ("given_ns", "opened_ns", "parent_span_id", "prints", "span_id", "strand")
+    __slots__ = ("answered", "given_ns", "opened_ns", "parent_span_id", "span_id", "strand")
 
-    def __init__(self, span_id: str, parent_span_id: str, prints: frozenset[bytes]) -> None:
+    def __init__(self, span_id: str, parent_span_id: str, answered: bytes = b"") -> None:
         self.span_id = span_id
         """Of the model turn; that of the call itself, where a program gave a call its id."""
         self.parent_span_id = parent_span_id
         """Of the operation that the turn ran in."""
-        self.prints = prints
-        """Of messages that it answered."""
+        self.answered = answered
+        """The fingerprint of the last message before it."""
         self.strand = strand()
         self.opened_ns = self.given_ns = clock.now_ns()
         """When it was read, and when its turn had ended."""
@@ -71,6 +71,7 @@ class AskedCall:
         "arguments",
         "call_id",
         "first_span_id",
+        "is_dropped",
         "is_json_valid",
         "is_known",
         "is_missed",
@@ -101,6 +102,8 @@ class AskedCall:
         """How that one ended; None while it runs."""
         self.is_missed = False
         """A model input came after its end, and did not speak of it."""
+        self.is_dropped = False
+        """The program has said so."""
         self.passed_count = 0
         """Inputs that went on after its answer without a result of it."""
 
@@ -159,7 +162,7 @@ class Ledger:
         asked = self.calls.get(call_id)
         if asked is None:
             parent = call.parent_span_id or ""
-            asked = AskedCall(Answer(call.span_id, parent, frozenset()), call_id, call_id, call.name)
+            asked = AskedCall(Answer(call.span_id, parent), call_id, call_id, call.name)
             self._add(asked)
         asked.begin(call)
         if self.unclaimed.pop(call_id, None) is not None:
@@ -181,6 +184,12 @@ class Ledger:
         asked = self.calls.get(call.call_id or "")
         if asked is not None and asked.span_id == call.span_id:
             asked.status = status
+
+    def drop(self, call_id: str) -> None:
+        """Note that the program said itself that the result of this call is dropped."""
+        asked = self.calls.get(call_id)
+        if asked is not None:
+            asked.is_dropped = True
 
     def remove(self, asked: AskedCall) -> bool:
         """Take a call out; False where another thread was quicker, or another call has its id by now."""
@@ -210,8 +219,8 @@ def ledger_of(agent: Agent) -> Ledger:
     """Give the agent's ledger; a new one where it has none, or one of before a fork."""
     ledger = agent.asked
     if ledger is None or ledger.epoch != PIPE.epoch:
-        ledger = agent.asked = Ledger()
-        agent.unclaimed = None
+        agent.ledgers.append(Ledger())
+        ledger = agent.asked = next(one for one in agent.ledgers if one.epoch == PIPE.epoch)
     return ledger
 
 

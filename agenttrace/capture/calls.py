@@ -85,8 +85,8 @@ def open_call(
     """
     agent = parent.agent
     assert agent is not None, "the caller chose an operation with an agent"
-    if parent.caught is not None:
-        parent.caught.settle()
+    if parent.caught is not None and agent.unclaimed is None:
+        parent.caught.settle()  # else it may be what a call gave that nobody traced: the model's input tells
     call = ToolCall(name, agent, parent, arguments)
     parent.live_calls += 1
     if (
@@ -316,8 +316,9 @@ class ToolTracer:
             parent.live_calls -= 1  # type: ignore[union-attr]
             # Written out, with the nanoseconds as they are: 300 ns less than a list and a float.
             now_ns = clock.now_ns()
+            identity = agent.identity or identity_of(agent)  # type: ignore[union-attr,arg-type]
             PIPE.publish(
-                f'["tool_result",{now_ns},{agent.identity},"{call.span_id}","{parent.span_id}"'  # type: ignore[union-attr]
+                f'["tool_result",{now_ns},{identity},"{call.span_id}","{parent.span_id}"'  # type: ignore[union-attr]
                 f',{self.name_json},"ok",{now_ns - call.started_ns}e-6,null,null,null,null]'
                 '\n{"is_error":false,"output":'.encode()
                 + output

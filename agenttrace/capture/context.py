@@ -115,6 +115,7 @@ class Agent:
         "closed",
         "conversation_id",
         "identity",
+        "ledgers",
         "model",
         "name",
         "parent_agent_id",
@@ -134,6 +135,8 @@ class Agent:
         self.provider: str | None = None
         self.turns = 0
         self.closed = False
+        self.ledgers: list[Ledger] = []
+        """The first is ``asked``; threads that begin at once each add theirs."""
         self.asked: Ledger | None = None
         """The calls that its model asked for, and has not been told the results of."""
         self.unclaimed: Ledger | None = None

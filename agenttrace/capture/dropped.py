@@ -2,11 +2,11 @@
 Results that the model was not told: which model input should have held them, and does not.
 
 A result is dropped when the input that goes on after its answer lacks it. An input goes on after an
-answer when it speaks of one of that answer's calls, or else begins or ends with the same messages and
-no other answer waits. One that speaks of neither (a title is made, a guard is asked) decides nothing
-by itself; only what no later input holds either is dropped, as the agent's run ends. Invariants: calls
-that still run are not dropped, nor those that no input came after, nor any twice; an input from inside
-a tool's call says nothing about calls around it.
+answer when it speaks of one of that answer's calls, or else holds more behind the message that was
+answered, in the same thread and task, and no other answer waits. One that does neither (a title is
+made, a guard is asked) decides nothing by itself; only what no later input holds either is dropped, as
+the agent's run ends. Invariants: calls that still run are not dropped, nor those that no input came
+after, nor any twice; an input from inside a tool's call says nothing about calls around it.
 """
 
 from __future__ import annotations
@@ -21,27 +21,22 @@ from agenttrace.capture.emit import emit, encode_value, object_of
 from agenttrace.capture.messages import is_instruction
 from agenttrace.encode import codec
 
-__all__ = ["note_missing", "prints_of", "write_missed"]
+__all__ = ["note_missing", "print_of", "write_missed"]
 
 _REASON = "not in the next model input"
 _ENDED = ("ok", "error")
 _PRINT_BYTES = 16_384
-_BEGIN_COUNT, _END_COUNT = 4, 8
+_LOOKED_AT_COUNT = 16
 _PASSED_LIMIT_COUNT = 8
-"""After so many inputs without it, a result is no longer waited for."""
+"""After so many inputs without it, a call that nobody traced is no longer waited for."""
 _SEARCHED_COUNT = 32
 _SEARCHED_BYTES = 262_144
 
 
-def prints_of(messages: list[Any]) -> frozenset[bytes]:
-    """Give fingerprints of the first and the last of *messages*, instructions apart."""
-    own = next((one for one in messages[:_BEGIN_COUNT] if not is_instruction(one)), None)
-    return frozenset(
-        _print(one) for one in (own, messages[-1]) if one is not None and not is_instruction(one)
-    )
-
-
-def _print(message: Any) -> bytes:
+def print_of(message: Any) -> bytes:
+    """Give a fingerprint of a message; b"" of an instruction, which many inputs may share."""
+    if is_instruction(message):
+        return b""
     return blake2b(codec.encode(message, _PRINT_BYTES), digest_size=8).digest()
 
 
@@ -64,32 +59,27 @@ def note_missing(
     calls = list(ledger.calls.values())
     if not calls:
         return
-    here = strand()
+    here = (strand(), parent.span_id)
     is_sole = not told and len({call.answer.span_id for call in calls}) == 1
     for call in calls:
-        if call.answer.span_id in told or (is_sole and _goes_on(call, parent, messages)):
-            ledger.unclaimed.pop(call.key, None)  # the model goes on: nobody makes this call any more
-            call.passed_count += 1
-            if call.status is not None:
-                _drop(agent, parent, ledger, call, [] if call.key in requested else messages)
-            elif call.span_id is None and call.passed_count >= _PASSED_LIMIT_COUNT:
+        is_here = (call.answer.strand, call.answer.parent_span_id) == here
+        is_after = call.answer.span_id in told or (is_sole and is_here and _goes_on(call, messages))
+        if call.span_id is None:
+            call.passed_count += is_after or is_here
+            if call.passed_count >= _PASSED_LIMIT_COUNT:
                 ledger.remove(call)
-        elif (
-            not told
-            and call.status is not None
-            and call.answer.strand == here
-            and call.answer.parent_span_id == parent.span_id
-            and not _mentions(messages, call)
-        ):
+        elif call.status is None:
+            continue
+        elif is_after:
+            _drop(agent, parent, ledger, call, [] if call.key in requested else messages)
+        elif not told and is_here and not _mentions(messages, call):
             call.is_missed = True
 
 
-def _goes_on(call: AskedCall, parent: Operation, messages: list[Any]) -> bool:
-    prints = call.answer.prints
-    if not prints or call.answer.parent_span_id != parent.span_id:
-        return False
-    likely = messages if len(messages) <= 12 else [*messages[:_BEGIN_COUNT], *messages[-_END_COUNT:]]
-    return any(_print(one) in prints for one in likely)
+def _goes_on(call: AskedCall, messages: list[Any]) -> bool:
+    """Tell whether the input holds more behind the message that was answered."""
+    sought = call.answer.answered
+    return bool(sought) and any(print_of(one) == sought for one in messages[-_LOOKED_AT_COUNT:-1])
 
 
 def _mentions(messages: list[Any], call: AskedCall) -> bool:
@@ -114,7 +104,7 @@ def write_missed(agent: Agent, parent: Operation, ledger: Ledger) -> None:
 
 
 def _write(agent: Agent, parent: Operation, call: AskedCall) -> None:
-    if call.call_id is None:
+    if call.call_id is None or call.is_dropped:
         return  # without an id nobody can tell which result it was
     emit(
         "result_dropped",

@@ -110,6 +110,8 @@ def drop_result(call_id: str, reason: str | None = None) -> None:
         return
     with contained("capture.drop_result"):
         operation, agent = _stand()
+        if agent.asked is not None:
+            agent.asked.drop(call_id)
         emit(
             "result_dropped",
             agent,

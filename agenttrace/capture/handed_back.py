@@ -25,7 +25,7 @@ from agenttrace.capture.user_code import OWN, UserCode
 from agenttrace.capture.waiting import Inside, Waiting
 from agenttrace.encode import codec
 
-__all__ = ["HandedBack", "build_returned", "find_told", "judge"]
+__all__ = ["HandedBack", "build_returned", "find_told", "is_told_in", "judge", "judge_text"]
 
 _MESSAGE_LIMIT_CHARS = 8_192
 _COMPARED_CHARS = 120
@@ -60,11 +60,16 @@ class HandedBack:
 
 def judge(asked: AskedCall, result: ReturnedResult) -> HandedBack | None:
     """Tell whether *result* stands for a failure; None where nothing says so."""
-    text = text_of(result.content)
     if not asked.is_known:
-        return HandedBack("unknown_tool", "UnknownTool", text)
+        return HandedBack("unknown_tool", "UnknownTool", text_of(result.content))
     if not asked.is_json_valid:
-        return HandedBack("invalid_json", "InvalidArguments", text)
+        return HandedBack("invalid_json", "InvalidArguments", text_of(result.content))
+    return judge_text(result)
+
+
+def judge_text(result: ReturnedResult) -> HandedBack | None:
+    """Tell whether *result* by itself, whoever asked for it, stands for a failure."""
+    text = text_of(result.content)
     if result.is_error is True:
         return HandedBack("is_error", "ReturnedFailure", text)
     if result.is_error is False:
@@ -113,6 +118,11 @@ def find_told(
             spans = parent.span_chain()
             return Noted(waiting.mark[0], waiting.type_name or "", message, spans, waiting.ts_ns)
     return None
+
+
+def is_told_in(noted: Noted, text: str, asked: AskedCall) -> bool:
+    """Tell whether *text* has the words of an exception."""
+    return _is_in(noted.error_type, noted.message, _letters(text), asked)
 
 
 def _is_in(error_type: str, message: str, heard: str, asked: AskedCall) -> bool:

@@ -16,9 +16,16 @@ from typing import Any, NamedTuple
 from agenttrace import clock
 from agenttrace.capture.asked import Answer, AskedCall, Ledger, Noted, ledger_of
 from agenttrace.capture.context import PIPE, Agent, Operation, ToolCall
-from agenttrace.capture.dropped import note_missing, prints_of, write_missed
+from agenttrace.capture.dropped import note_missing, print_of, write_missed
 from agenttrace.capture.emit import emit, encode_value, object_of
-from agenttrace.capture.handed_back import HandedBack, build_returned, find_told, judge
+from agenttrace.capture.handed_back import (
+    HandedBack,
+    build_returned,
+    find_told,
+    is_told_in,
+    judge,
+    judge_text,
+)
 from agenttrace.capture.messages import (
     ReturnedResult,
     messages_of,
@@ -44,7 +51,7 @@ class TurnCalls:
         params: Of the request; its ``tools`` (or ``functions``) in the provider's form.
     """
 
-    __slots__ = ("_agent", "_params", "_parent", "_prints", "_span_id")
+    __slots__ = ("_agent", "_answered", "_params", "_parent", "_span_id")
 
     def __init__(self, parent: Operation, params: Any) -> None:
         agent = parent.agent
@@ -53,7 +60,7 @@ class TurnCalls:
         self._parent = parent
         self._span_id = ""
         self._params = params
-        self._prints: frozenset[bytes] = frozenset()
+        self._answered = b""
 
     def open(self, value: Any) -> None:
         """Read what the input *value* says that calls gave; as the turn opens, before its own rows."""
@@ -61,7 +68,7 @@ class TurnCalls:
             messages = messages_of(value)
             if not messages:
                 return
-            self._prints = prints_of(messages)
+            self._answered = print_of(messages[-1])
             ledger = self._agent.asked
             if ledger is None or not ledger.calls or ledger.epoch != PIPE.epoch:
                 return
@@ -89,7 +96,7 @@ class TurnCalls:
         with contained("capture.asked"):
             requests = read_requests(value)
             if requests:
-                answer = Answer(self._span_id, self._parent.span_id, self._prints)
+                answer = Answer(self._span_id, self._parent.span_id, self._answered)
                 ledger_of(self._agent).ask(self._agent, answer, requests, read_offer(self._params))
 
     def close(self, now_ns: int) -> None:
@@ -117,10 +124,9 @@ def _tell(
     now_ns: int,
 ) -> None:
     """Write what the input says of calls: those that nobody traced, and failures that nobody knew."""
+    _find_lookalikes(ledger, answered)
     rebuilt: list[_Rebuilt] = []
     for asked, result in answered:
-        if asked.span_id is None:
-            _take_lookalike(ledger, asked, judge(asked, result) is not None)
         if asked.span_id is None:
             rebuilt.append(_open(agent, parent, asked, result, now_ns))
         elif asked.status != "error":
@@ -129,16 +135,37 @@ def _tell(
         _close(agent, parent, ledger, one, now_ns)
 
 
-def _take_lookalike(ledger: Ledger, asked: AskedCall, has_failed: bool) -> None:
-    """Find the traced call of that name whose arguments the program has changed: it is this one."""
-    for one in list(ledger.lookalikes):
-        name, span_id, started_ns = one
-        if name == asked.name and started_ns >= asked.answer.opened_ns:
-            if has_failed and not any(span_id in noted.spans for noted in list(ledger.noted)):
-                continue  # refused before it was made
-            ledger.lookalikes.remove(one)
-            asked.span_id, asked.status = span_id, "error" if has_failed else "ok"
-            return
+def _find_lookalikes(ledger: Ledger, answered: list[tuple[AskedCall, ReturnedResult]]) -> None:
+    """
+    Find the traced calls of an asked name whose arguments the program has changed: they are the asked ones.
+
+    A call that failed is the one whose words are handed back; one that did not goes to what is left.
+    """
+    if not ledger.lookalikes:
+        return
+    open_ones = [(asked, judge_text(result)) for asked, result in answered if asked.span_id is None]
+    for fits in (_fits_well, _fits_in_part):
+        for asked, failure in open_ones:
+            for name, span_id, started_ns in list(ledger.lookalikes):
+                if asked.span_id is not None:
+                    break
+                if name != asked.name or started_ns < asked.answer.opened_ns:
+                    continue
+                noted = [one for one in list(ledger.noted) if span_id in one.spans]
+                if fits(asked, failure, noted):
+                    ledger.lookalikes.remove((name, span_id, started_ns))
+                    asked.span_id, asked.status = span_id, "error" if noted else "ok"
+
+
+def _fits_well(asked: AskedCall, failure: HandedBack | None, noted: list[Noted]) -> bool:
+    if failure is None:
+        return not noted
+    return any(is_told_in(one, failure.text, asked) for one in noted)
+
+
+def _fits_in_part(asked: AskedCall, failure: HandedBack | None, noted: list[Noted]) -> bool:
+    """Tell whether the call may have been made, and the model was told something else of it."""
+    return failure is None or (bool(noted) and asked.is_json_valid and asked.is_known)
 
 
 def _open(agent: Agent, parent: Operation, asked: AskedCall, result: ReturnedResult, now_ns: int) -> _Rebuilt:
@@ -235,6 +262,7 @@ def end_of_agent(agent: Agent, parent: Operation) -> None:
     if ledger is None:
         return
     agent.asked = agent.unclaimed = None
+    agent.ledgers.clear()
     if ledger.epoch == PIPE.epoch:
         with contained("capture.rebuilt"):
             write_missed(agent, parent, ledger)

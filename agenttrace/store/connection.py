@@ -35,7 +35,7 @@ __all__ = [
     "translated",
 ]
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 """Number of the newest migration; it stands in ``PRAGMA user_version``."""
 
 APPLICATION_ID = 0x61677472

@@ -25,6 +25,7 @@ NAMES = [
     "0005_attempts",
     "0006_ties",
     "0007_slowest",
+    "0008_calls",
 ]
 
 
