@@ -1,4 +1,4 @@
-"""Every example of docs/capture.md is a program: it runs, and leaves the rows that the page shows."""
+"""Every example of a page of docs is a program: it runs, and leaves the rows that the page shows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from tests.reading import ROOT, open_store, query, run_python
 
-PAGE = ROOT / "docs" / "capture.md"
+PAGES = ("capture.md", "clients.md")
 
 _BLOCK = re.compile(
     r"^(?P<mark><!-- example(?P<needs>[^\n]*?)-->\n)?```(?P<language>\w+)\n(?P<body>.*?)^```$", re.M | re.S
@@ -53,7 +53,8 @@ def read_examples(text: str) -> list[Example]:
     return examples
 
 
-EXAMPLES = read_examples(PAGE.read_text(encoding="utf-8"))
+EXAMPLES = {page: read_examples((ROOT / "docs" / page).read_text(encoding="utf-8")) for page in PAGES}
+ALL = [(page, number, example) for page, found in EXAMPLES.items() for number, example in enumerate(found)]
 
 
 def missing(needs: str) -> str | None:
@@ -70,9 +71,11 @@ def missing(needs: str) -> str | None:
 
 @pytest.mark.slow
 class TestCaptureExamples:
-    """docs/capture.md."""
+    """The pages of ``PAGES``."""
 
-    @pytest.mark.parametrize("example", EXAMPLES, ids=[f"{n} {e.title}" for n, e in enumerate(EXAMPLES)])
+    @pytest.mark.parametrize(
+        "example", [one for *_, one in ALL], ids=[f"{page} {number} {one.title}" for page, number, one in ALL]
+    )
     def test_example(self, example: Example, tmp_path: Path) -> None:
         """The program runs without an error, and its database answers as the page says."""
         lacking = missing(example.needs)
@@ -81,7 +84,9 @@ class TestCaptureExamples:
         program, database = tmp_path / "example.py", tmp_path / "traces.db"
         program.write_text(example.code, encoding="utf-8")
         done = run_python(
-            "import runpy, sys; runpy.run_path(sys.argv[1], run_name='__main__')", database, str(program)
+            "import agenttrace, runpy, sys; runpy.run_path(sys.argv[1], run_name='__main__')",
+            database,
+            str(program),
         )
         assert done.returncode == 0, done.stderr
         open_store(database)
@@ -91,6 +96,7 @@ class TestCaptureExamples:
             shown = "\n".join("|".join("" if cell is None else str(cell) for cell in row) for row in rows)
             assert shown == expected.strip("\n"), sql
 
-    def test_page(self) -> None:
-        """The page has examples, so that the test above cannot pass by finding none."""
-        assert EXAMPLES
+    @pytest.mark.parametrize("page", PAGES)
+    def test_page(self, page: str) -> None:
+        """Each page has examples, so that the test above cannot pass by finding none."""
+        assert EXAMPLES[page]
