@@ -18,9 +18,10 @@ from agenttrace.capture.calls import ToolTracer, close_call, open_call
 from agenttrace.capture.context import CURRENT, SWITCH, Agent, Operation
 from agenttrace.capture.decorator import tracer_of
 from agenttrace.capture.detectors import detect_failure, type_of_returned
-from agenttrace.capture.emit import announce_agent, emit, encode_value, object_of
+from agenttrace.capture.emit import emit, encode_value, object_of
 from agenttrace.capture.failures import build_error, emit_returned_failure, record_failure, status_of
 from agenttrace.capture.marks import error_id_of, mark_of, remember
+from agenttrace.capture.scope_calls import ground_of, join_scope, leave_tool_scope
 from agenttrace.errors import contain, contained
 from agenttrace.events import new_id
 
@@ -35,9 +36,9 @@ class OuterCall:
     """
     One call, for ``with``; does nothing while tracing is off.
 
-    Entered right inside another one of the same name, it is that same call: what is said of it
-    is said of the other, and a failure that it tells of stays one, also where the other framework
-    makes a plain text of it.
+    Entered right inside another one of the same name, or inside a ``tool_scope``, it is that same
+    call: what is said of it is said of the other, and a failure that it tells of stays one, also where
+    the other framework makes a plain text of it.
 
     Args:
         name: As the model calls the tool.
@@ -73,6 +74,8 @@ class OuterCall:
         self._joins_often = joins_often
         self._around: OuterCall | None = None
         self._call: Operation | None = None
+        self._scope: Operation | None = None
+        """The ``tool_scope`` of the same name that this call is."""
         self._previous: Operation | None = None
         self._is_entered = False
         self._is_hiding = False
@@ -107,15 +110,19 @@ class OuterCall:
             around._is_entered = not around._joins_often
             self._around = around
             return
+        parent = self._parent or ground_of(self._previous)
         tracer = None if self._function is None else tracer_of(self._function)
         name, arguments = self.name, encode_value(self._arguments)
-        parent = self._parent or context.enclosing_agent(announce_agent)
         if isinstance(tracer, ToolTracer):
             name = tracer.name
             if tracer.plan is None or not tracer.plan.keeps_all:
                 arguments = b"null"  # the function's own decorator says what is kept of them
                 self._is_hiding = True
-        call = open_call(parent, name, encode_value(name).decode(), arguments, self._call_id)
+        if around is None and parent.kind == "tool" and parent.merges and parent.name == self.name:
+            self._scope = parent
+            call = join_scope(parent, arguments)
+        else:
+            call = open_call(parent, name, encode_value(name).decode(), arguments, self._call_id)
         if arguments == b"null":
             call.payload = b""
         call.merges = tracer is not None or self._function is None
@@ -221,6 +228,9 @@ class OuterCall:
         output = call.joined_output or self._output or b"null"
         if status == "error" and self._may_repeat_arguments(call):
             output = _NOT_KEPT
+        if self._scope is not None:
+            leave_tool_scope(self._scope, call, status, output)
+            return
         payload = object_of(
             is_error=b"true" if status == "error" else b"false",
             output=output,

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from mcp import ClientSession
 from mcp.server import Server
+from tenacity import AsyncRetrying, stop_after_attempt
 
 import agenttrace
-from agenttrace import agent_scope, tool_scope, traced_tool
+from agenttrace import agent_scope, model_turn, tool_scope, traced_tool
 from agenttrace.errors import LOSSES
 from agenttrace.integrations import mcp as integration
 from agenttrace.integrations.mcp_client import build_session_call
@@ -264,17 +265,59 @@ class TestNesting:
     """MCP calls within other operations."""
 
     def test_is_the_call_that_a_dispatcher_opened(self, rows: Rows) -> None:
-        """The call of a client in a tool_scope lies in it, with the model's call id on the scope."""
+        """The call of a client in a tool_scope of its name is the scope's, with the model's call id."""
 
         async def work(session: ClientSession) -> None:
             with agent_scope("caller"), tool_scope("define", call_id="toolu_1") as scope:
                 scope.set_result(text_of(await session.call_tool("define", {"word": "a"})))
 
         connected(build_server("high"), work)
-        assert rows("SELECT call_id, count(*) FROM tool_traces GROUP BY call_id ORDER BY call_id") == [
-            (None, 3),
-            ("toolu_1", 1),
+        assert rows("SELECT tool_name, call_id, tool_input FROM tool_traces ORDER BY id") == [
+            ("define", "toolu_1", '{"word":"a"}'),
+            ("define", None, '{"word":"a"}'),
+            ("look_up", None, '{"word":"a"}'),
         ]
+
+    def test_is_reported_by_the_call_s_id(self, rows: Rows) -> None:
+        """What the server wrote was told where the model was answered to the call around the client's."""
+
+        async def work(session: ClientSession) -> None:
+            with agent_scope("caller"):
+                with tool_scope("fail", call_id="toolu_1") as scope:
+                    scope.set_result(await session.call_tool("fail", {"word": "a"}), is_error=True)
+                block = {
+                    "type": "tool_result",
+                    "tool_use_id": "toolu_1",
+                    "is_error": True,
+                    "content": "no luck",
+                }
+                with model_turn("m", input=[{"role": "user", "content": [block]}]):
+                    pass
+
+        connected(build_server("high"), work)
+        assert rows("SELECT error_type, fate FROM failures") == [("LookupError", "reported")]
+
+    def test_may_be_an_attempt(self, rows: Rows) -> None:
+        """A call in a retry's block is one of the attempts, numbered."""
+        left = [2]
+
+        async def run(name: str, arguments: dict[str, Any]) -> Any:
+            left[0] -= 1
+            return failed_result("busy") if left[0] >= 0 else []
+
+        async def work(session: ClientSession) -> None:
+            with agent_scope("caller"):
+                async for attempt in AsyncRetrying(stop=stop_after_attempt(4), reraise=True):
+                    with attempt:
+                        if is_failed(await session.call_tool("define", {})):
+                            raise ConnectionError("busy")
+
+        connected(build_low_level("busy", run), work)
+        assert rows(
+            "SELECT attempt, status FROM trajectory_events WHERE kind = 'tool_result'"
+            " AND parent_span_id IN (SELECT span_id FROM trajectory_events WHERE kind = 'agent_start')"
+            " ORDER BY id"
+        ) == [(1, "error"), (2, "error"), (3, "ok")]
 
     def test_counts_a_hundred_at_once(self, rows: Rows) -> None:
         """Concurrent calls in one process each have their server side below their own."""
