@@ -87,7 +87,7 @@ class Exchange:
         with contained("integrations.sdk.answer"):
             if response is None:
                 self._read(result, turn)  # somebody else made it: there was no request
-            else:
+            elif response.is_closed:
                 self._read_response(response)
         self.finish(None)
 

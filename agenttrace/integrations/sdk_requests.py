@@ -19,7 +19,7 @@ from typing import Any
 from agenttrace.capture.context import SWITCH
 from agenttrace.capture.turns import model_turn
 from agenttrace.errors import contained
-from agenttrace.integrations.patching import Library, Patch
+from agenttrace.integrations.patching import Library, Patch, note_problem
 from agenttrace.integrations.sdk_attempts import describe_failure
 from agenttrace.integrations.sdk_exchange import Exchange, find_caller
 from agenttrace.integrations.sdk_reading import Api
@@ -162,12 +162,14 @@ class ModelSdk:
     def _hand_over(self, exchange: Exchange, result: Any) -> None:
         """Tell what came with the response, or follow what is still to come."""
         is_open = False
-        with contained(f"{self._place}.response"):
+        try:
             if is_stream(result):
                 follow_stream(result, exchange)
                 is_open = True
             elif exchange.response is not None:
                 is_open = exchange_of(exchange.response) is exchange
+        except Exception as exc:
+            note_problem(self.name, f"a {type(result).__name__} cannot be followed: {exc}")
         exchange.go_on(result, is_open)
 
     # ------------------------------------------------------------- its attempts
@@ -197,7 +199,7 @@ class ModelSdk:
                 caught = sys.exception()
                 with contained(f"{self._place}.retry"):
                     options = args[1] if len(args) > 1 else kwargs.get("options")
-                    failure = describe_failure(exchange, client, caught)
+                    failure = self._describe_failure(exchange, client, caught)
                     exchange.response = None
                     exchange.turn.note_caller(find_caller())
                     exchange.turn.fail_attempt(
@@ -209,6 +211,13 @@ class ModelSdk:
             return timeout_s
 
         return calculate_retry_timeout
+
+    def _describe_failure(self, exchange: Exchange, client: Any, caught: BaseException | None) -> Any:
+        try:
+            return describe_failure(exchange, client, caught)
+        except Exception as exc:
+            note_problem(self.name, f"what an attempt failed with cannot be told: {exc}")
+            return "the attempt failed" if caught is None else caught
 
     def _build_sleep(self, sleep: Callable[..., Any]) -> Callable[..., Any]:
         """Only keep the response: how long is slept is calculated inside."""
@@ -255,11 +264,13 @@ class ModelSdk:
         exchange = self._mine()
         if exchange is None or response is None:
             return
-        with contained(f"{self._place}.response"):
+        try:
             if response.status_code < 400:
                 exchange.response = response
                 if not response.is_closed and exchange_of(response) is None:
                     watch_body(response, exchange)
+        except Exception as exc:
+            note_problem(self.name, f"the end of a {type(response).__name__} cannot be seen: {exc}")
 
 
 def _limit_of(client: Any, options: Any) -> int | None:
