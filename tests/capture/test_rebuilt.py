@@ -334,12 +334,9 @@ class TestRebuilt:
         """Nobody knows whether the calls of the last answer were made: nothing is written of them."""
         with agent_scope("a"):
             Chat(model_turn, form).ask(Request("c1", "look", {"at": "x"}))
-        assert {event.kind for event in recorder.events()} == {
-            "agent_start",
-            "model_call",
-            "model_turn",
-            "agent_end",
-        }
+        kinds = {event.kind for event in recorder.events()}
+        assert kinds.isdisjoint({"tool_call", "tool_result", "error", "result_dropped"})
+        assert "model_turn" in kinds
 
     def test_is_none_for_a_call_that_was_traced(self, form: Form, recorder: MemoryRecorder) -> None:
         """Beside one that was not, in the same answer."""

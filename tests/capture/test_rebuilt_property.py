@@ -58,7 +58,7 @@ class Planned:
         """Do what the loop does for it."""
         key = self.request.call_id
         if self.is_unknown:
-            raise LookupError(f"there is no tool {self.request.name}")
+            raise LookupError(f"{key} asks for {self.request.name}, which is no tool")
         if self.is_bad:
             raise TypeError(f"{key} has arguments that are no JSON")
         if self.kind == "traced":
