@@ -2,9 +2,9 @@
 Run the benchmarks, print one table, and write it to ``benchmarks/results``.
 
 ``python -m benchmarks`` takes under two minutes; names run only those
-(``python -m benchmarks off import``). ``--docs`` also puts the table into
-docs/performance.md. The exit code is 0 whatever the budgets say: a timing never
-fails anything.
+(``python -m benchmarks off import``), ``--full`` runs all. ``--compare OLD.json`` says what
+moved since those results. ``--docs`` also puts the table into docs/performance.md. The exit
+code is 0 whatever the budgets say: a timing never fails anything.
 """
 
 from __future__ import annotations
@@ -15,21 +15,29 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks.harness import (
-    Line,
-    describe_machine,
+from benchmarks.harness import Line, describe_machine
+from benchmarks.pictures import draw
+from benchmarks.report import (
+    read_results,
+    render_changes,
     render_machine,
     render_markdown,
     render_table,
     write_results,
 )
 
-__all__ = ["SHORT", "run"]
+__all__ = ["FULL", "SHORT", "run"]
 
 _BEGIN, _END = "<!-- table: begin -->", "<!-- table: end -->"
 
 SHORT = ("off", "on", "cpu", "import", "encode", "writer", "swallowed", "history")
 """What runs when nothing is named, in this order."""
+FULL = (
+    *SHORT,
+    *("shapes", "payloads", "concurrency", "processes", "recovery", "history"),
+    *("queries", "queries_10m", "memory", "soak"),
+)
+"""All of them; the last two take about 10 and 30 minutes."""
 
 
 def run(names: list[str]) -> list[Line]:
@@ -59,16 +67,24 @@ def _write_page(table: str) -> Path:
 
 def _main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.partition("\n\n")[0])
-    parser.add_argument("names", nargs="*", choices=[*SHORT, []], help="which ones; default: all")
+    parser.add_argument("names", nargs="*", choices=[*FULL, []], help="which ones")
+    parser.add_argument("--full", action="store_true", help="run all of them, about an hour")
+    parser.add_argument("--compare", type=Path, metavar="OLD.json", help="say what moved since these results")
     parser.add_argument("--docs", action="store_true", help="put the table into docs/performance.md")
     options = parser.parse_args()
-    names = options.names or list(SHORT)
+    names = options.names or list(FULL if options.full else SHORT)
+    try:
+        before = read_results(options.compare) if options.compare else None
+    except ValueError as exc:
+        parser.error(str(exc))
     machine = describe_machine()
     lines = run(names)
     print(render_machine(machine))
     print(render_table(lines))
-    for path in write_results(lines, machine):
+    for path in (*write_results(lines, machine), *draw(lines)):
         print(path)
+    if before is not None:
+        print(render_changes(before, lines))
     if options.docs:
         print(_write_page(render_markdown(lines, machine)))
     missed = [line for line in lines if line.met is False]

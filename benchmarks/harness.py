@@ -20,12 +20,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 __all__ = [
-    "RESULTS",
     "Child",
     "Line",
     "Sample",
@@ -33,16 +32,12 @@ __all__ = [
     "main",
     "median_ratio",
     "quantile",
-    "render_machine",
-    "render_markdown",
-    "render_table",
     "sample",
     "serve",
+    "shorten",
     "take_turns",
-    "write_results",
 ]
 
-RESULTS = Path(__file__).parent / "results"
 _LIBRARIES = ("agenttrace-toolkit", "wrapt", "orjson", "peewee", "opentelemetry-sdk")
 
 
@@ -58,7 +53,7 @@ class Sample:
     rounds: int
 
     def __str__(self) -> str:
-        return f"{_short(self.median)} ({_short(self.low)}-{_short(self.high)})"
+        return f"{shorten(self.median)} ({shorten(self.low)}-{shorten(self.high)})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +72,7 @@ class Line:
     detail: Mapping[str, Any] = field(default_factory=dict)
 
 
-def _short(value: float) -> str:
+def shorten(value: float) -> str:
     if value >= 1000:
         return f"{value:,.0f}"
     if value >= 100:
@@ -234,74 +229,9 @@ def _processor_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def render_machine(machine: Mapping[str, Any]) -> str:
-    """Name the machine in one line, with its load: figures from a busy machine say less."""
-    return (
-        f"{machine['processor']}, {machine['cores']} cores, load {machine['load']}, "
-        f"{machine['system']}, Python {machine['python']}, SQLite {machine['sqlite']}"
-    )
-
-
-def _verdict(line: Line) -> str:
-    return {None: "", True: "met", False: "NOT MET"}[line.met]
-
-
-def _cells(line: Line) -> tuple[str, str, str, str, str]:
-    spread = f"{_short(line.spread[0])}-{_short(line.spread[1])}" if line.spread else ""
-    return (line.what, f"{_short(line.value)} {line.unit}".strip(), spread, line.budget, _verdict(line))
-
-
-_HEADS = ("what", "measured", "spread", "budget", "")
-
-
-def render_table(lines: Iterable[Line]) -> str:
-    """Render the lines for a terminal, grouped by benchmark."""
-    kept = list(lines)
-    if not kept:
-        return "nothing was measured"
-    rows = [_cells(line) for line in kept]
-    widths = [max(len(row[column]) for row in [_HEADS, *rows]) for column in range(len(_HEADS))]
-    rendered = []
-    benchmark = ""
-    for line, row in zip(kept, rows, strict=True):
-        if line.benchmark != benchmark:
-            benchmark = line.benchmark
-            rendered += ["", benchmark]
-        rendered.append(
-            "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        )
-    return "\n".join(rendered).lstrip("\n")
-
-
-def render_markdown(lines: Iterable[Line], machine: Mapping[str, Any]) -> str:
-    """Render the lines as a Markdown table under one line that names the machine."""
-    named = ", ".join(f"{name} {version}" for name, version in machine["versions"].items() if version)
-    rendered = [
-        f"{machine['processor']}, {machine['cores']} cores, {machine['system']}, Python {machine['python']}, "
-        f"SQLite {machine['sqlite']}; {named}.",
-        "",
-        "| benchmark | " + " | ".join(_HEADS[:-1]) + " | met |",
-        "|---|---|---|---|---|---|",
-    ]
-    rendered += ["| " + " | ".join((line.benchmark, *_cells(line))) + " |" for line in lines]
-    return "\n".join(rendered) + "\n"
-
-
-def write_results(
-    lines: Iterable[Line], machine: Mapping[str, Any], name: str = "latest"
-) -> tuple[Path, Path]:
-    """Write JSON and Markdown into ``benchmarks/results``; returns both paths."""
-    kept = list(lines)
-    RESULTS.mkdir(exist_ok=True)
-    as_json, as_markdown = RESULTS / f"{name}.json", RESULTS / f"{name}.md"
-    as_json.write_text(
-        json.dumps({"machine": machine, "lines": [asdict(line) for line in kept]}, indent=1) + "\n"
-    )
-    as_markdown.write_text(render_markdown(kept, machine))
-    return as_json, as_markdown
-
-
 def main(measure: Callable[[], list[Line]]) -> None:
     """Run one benchmark alone and print its table (``python -m benchmarks.bench_off``)."""
+    from benchmarks.report import render_machine, render_table  # late: it reads what is defined here
+
     print(render_machine(describe_machine()))
     print(render_table(measure()))

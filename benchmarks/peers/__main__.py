@@ -21,9 +21,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.harness import Sample, describe_machine, render_machine, sample
+from benchmarks.harness import Sample, describe_machine, sample
 from benchmarks.peers.collector import Collector, collector_scope
 from benchmarks.peers.environments import PEERS, Peer, PeerMissing, ensure_environment
+from benchmarks.report import render_machine
 
 __all__ = ["KILLED_CALLS", "Outcome", "compare", "render"]
 
