@@ -14,23 +14,13 @@ import functools
 import inspect
 from collections.abc import Iterator
 from importlib import import_module
+from typing import TYPE_CHECKING
 
-from agenttrace.integrations.implementations import Implementations
-from agenttrace.integrations.openai_agents_entries import (
-    build_run,
-    build_run_streamed,
-    build_run_sync,
-    build_stream_events,
-)
-from agenttrace.integrations.openai_agents_tools import build_explain_failure, build_invoke
-from agenttrace.integrations.openai_agents_turns import (
-    build_get_response,
-    build_get_response_with_retry,
-    build_stream_response,
-    build_stream_response_with_retry,
-)
 from agenttrace.integrations.parts import describe_parts
 from agenttrace.integrations.patching import Library, Patch
+
+if TYPE_CHECKING:
+    from agenttrace.integrations.implementations import Implementations
 
 __all__ = ["install", "uninstall"]
 
@@ -49,7 +39,17 @@ class _Models:
 _models = _Models()
 
 
+# What makes the replacements is imported with the SDK: a program without it needs none of it.
+
+
 def _list_runs() -> Iterator[Patch]:
+    from agenttrace.integrations.openai_agents_entries import (
+        build_run,
+        build_run_streamed,
+        build_run_sync,
+        build_stream_events,
+    )
+
     runner = import_module("agents.run").Runner
     hooks_base = import_module("agents.lifecycle").RunHooksBase
     yield Patch(runner, "run", functools.partial(build_run, hooks_base=hooks_base, before=_models.look_again))
@@ -67,6 +67,9 @@ def _list_runs() -> Iterator[Patch]:
 
 
 def _list_models() -> Iterator[Patch]:
+    from agenttrace.integrations.implementations import Implementations
+    from agenttrace.integrations.openai_agents_turns import build_get_response, build_stream_response
+
     base = import_module("agents.models.interface").Model
     builders = {
         "get_response": functools.partial(build_get_response, inspect.signature(base.get_response)),
@@ -77,12 +80,19 @@ def _list_models() -> Iterator[Patch]:
 
 
 def _list_retries() -> Iterator[Patch]:
+    from agenttrace.integrations.openai_agents_turns import (
+        build_get_response_with_retry,
+        build_stream_response_with_retry,
+    )
+
     loop = import_module("agents.run_internal.run_loop")
     yield Patch(loop, "get_response_with_retry", build_get_response_with_retry)
     yield Patch(loop, "stream_response_with_retry", build_stream_response_with_retry)
 
 
 def _list_tools() -> Iterator[Patch]:
+    from agenttrace.integrations.openai_agents_tools import build_explain_failure, build_invoke
+
     for name in ("agents.tool", "agents.run_internal.tool_execution"):
         module = import_module(name)
         yield Patch(module, "_invoke_function_tool_with_metadata", build_invoke)

@@ -141,6 +141,9 @@ class AgentRun:
             self.take(asked.call_id)
             with self._call_of(asked) as call:
                 call.set_result({"assistant": _name_of(agent)}, is_error=False)
+        giver = self.standing
+        if giver.agent is not None and giver.recorded and SWITCH:
+            emit_custom("handoff", giver.agent, {"to": _name_of(agent)}, giver)
         self.enter(agent, None if asked is None else asked.arguments or None)
 
     def _call_of(self, wanted: Wanted) -> OuterCall:

@@ -8,7 +8,6 @@ left alone and nothing is said of it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 
 from agenttrace.integrations.patching import Patch, note_problem
@@ -29,6 +28,9 @@ def describe_parts(
     """
 
     def describe(module: ModuleType) -> Iterator[Patch]:
+        # Late: 5 ms, for programs that have such a module.
+        from importlib.metadata import PackageNotFoundError, version
+
         try:
             found = version(distribution)
         except PackageNotFoundError:

@@ -13,18 +13,13 @@ import functools
 import inspect
 from collections.abc import Iterator
 from importlib import import_module
+from typing import TYPE_CHECKING
 
-from agenttrace.capture.failures import SIGNALS
-from agenttrace.integrations.implementations import Implementations
 from agenttrace.integrations.parts import describe_parts
 from agenttrace.integrations.patching import Library, Patch
-from agenttrace.integrations.pydantic_ai_runs import (
-    build_iter,
-    build_reject,
-    build_request,
-    build_request_stream,
-)
-from agenttrace.integrations.pydantic_ai_tools import build_execute, build_refuse, build_validate
+
+if TYPE_CHECKING:
+    from agenttrace.integrations.implementations import Implementations
 
 __all__ = ["install", "uninstall"]
 
@@ -43,17 +38,27 @@ class _Models:
 _models = _Models()
 
 
+# What makes the replacements is imported with the library: a program without it needs none of it.
+
+
 def _list_runs() -> Iterator[Patch]:
+    from agenttrace.integrations.pydantic_ai_runs import build_iter
+
     agent = import_module("pydantic_ai.agent").Agent
     yield Patch(agent, "iter", functools.partial(build_iter, before=_models.look_again))
 
 
 def _list_rejections() -> Iterator[Patch]:
+    from agenttrace.integrations.pydantic_ai_runs import build_reject
+
     state = import_module("pydantic_ai._agent_graph").GraphAgentState
     yield Patch(state, "consume_output_retry", build_reject)
 
 
 def _list_models() -> Iterator[Patch]:
+    from agenttrace.integrations.implementations import Implementations
+    from agenttrace.integrations.pydantic_ai_runs import build_request, build_request_stream
+
     base = import_module("pydantic_ai.models").Model
     passing = (
         import_module("pydantic_ai.models.wrapper").WrapperModel,
@@ -68,6 +73,9 @@ def _list_models() -> Iterator[Patch]:
 
 
 def _list_tools() -> Iterator[Patch]:
+    from agenttrace.capture.failures import SIGNALS
+    from agenttrace.integrations.pydantic_ai_tools import build_execute, build_validate
+
     exceptions = import_module("pydantic_ai.exceptions")
     SIGNALS.update((exceptions.ApprovalRequired, exceptions.CallDeferred))
     manager = import_module("pydantic_ai.tool_manager").ToolManager
@@ -77,6 +85,8 @@ def _list_tools() -> Iterator[Patch]:
 
 
 def _list_output_tools() -> Iterator[Patch]:
+    from agenttrace.integrations.pydantic_ai_tools import build_execute, build_refuse, build_validate
+
     manager = import_module("pydantic_ai.tool_manager").ToolManager
     check = functools.partial(build_validate, records_refusal=True)
     yield Patch(manager, "validate_output_tool_call", check)

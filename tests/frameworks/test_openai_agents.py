@@ -183,6 +183,8 @@ class TestHandoff:
             ("Triage", "transfer_to_refunds", "c1", "ok"),
             ("Refunds", "add", "c2", "ok"),
         ]
+        (event,) = rows.events("handoff")
+        assert (event["agent"], event["payload"]) == ("Triage", {"to": "Refunds"})
 
     def test_back_to_the_first_agent_goes_on_in_it(self, rows: Rows, run: Way) -> None:
         """There is one run of the first agent; another agent's second time is another run beside it."""

@@ -401,7 +401,7 @@ class TestChangedSdk:
         def missing(name: str) -> str:
             raise metadata.PackageNotFoundError(name)
 
-        monkeypatch.setattr("agenttrace.integrations.parts.version", missing)
+        monkeypatch.setattr(metadata, "version", missing)
         own = types.ModuleType("agents")
         describe = openai_agents._LIBRARY._modules["agents"]
         assert list(describe(own)) == []
