@@ -3,7 +3,7 @@ Which agent asked for a tool call, so that the call becomes its own wherever a g
 
 In a graph one node asks the model and another runs the tools. Invariants: an id counts within its
 conversation, and the last agent that asked under it counts; only what stands in a graph is looked up;
-at most 1,024 ids are remembered, the oldest are forgotten first.
+at most 512 ids are remembered, the oldest are forgotten first.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from agenttrace.capture.context import Operation
 
 __all__ = ["agent_run_around", "find_asker", "note_asked", "stand_for"]
 
-_LIMIT_COUNT = 1_024
+_LIMIT_COUNT = 512
 
 _ASKED: OrderedDict[tuple[str, str], Operation] = OrderedDict()
 _LOCK = Lock()

@@ -31,6 +31,8 @@ _ROLES = {
 }
 _CALL_BLOCKS = frozenset(("tool_use", "tool_call", "tool_call_chunk", "function_call", "input_json_delta"))
 """Blocks of content that say again what ``tool_calls`` says."""
+_ITEMS_LIMIT_COUNT = 32
+"""How many items of any other list are kept: the last ones, for such lists grow as a graph goes on."""
 _NEW_MESSAGES = 32
 """How many messages of an update are kept; they are mostly new."""
 
@@ -99,7 +101,12 @@ def describe_messages(messages: Any) -> list[Any]:
 
 
 def _is_history(value: Any) -> bool:
-    return isinstance(value, (list, tuple)) and bool(value) and any(map(is_message, value))
+    return isinstance(value, (list, tuple)) and any(map(_is_any_message, value))
+
+
+def _is_any_message(value: Any) -> bool:
+    """Tell a message of LangChain's, or one as a provider takes it."""
+    return is_message(value) or (isinstance(value, dict) and "role" in value)
 
 
 def _describe_history(messages: Sequence[Any], kept_count: int) -> list[Any]:
@@ -128,6 +135,8 @@ def describe_state(state: Any, kept_count: int = 1) -> Any:
 def _describe_field(value: Any, kept_count: int) -> Any:
     if _is_history(value):
         return _describe_history(value, kept_count)
+    if isinstance(value, list) and len(value) > _ITEMS_LIMIT_COUNT:
+        return _describe_history(value, _ITEMS_LIMIT_COUNT)
     return describe_message(value) if is_message(value) else value
 
 

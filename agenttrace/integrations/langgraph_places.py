@@ -30,7 +30,7 @@ _IN_MEMORY = frozenset(("InMemorySaver", "MemorySaver"))
 """Checkpointers whose threads end with the process: ``1`` is another thread each time."""
 
 _LOCK = Lock()
-"""Protects the children and the state of every place, and ``_THREADS``: nodes run in threads."""
+"""Protects who takes a place, the places below it, and ``_THREADS``: nodes run in threads."""
 
 
 class Place:
@@ -140,7 +140,9 @@ def take_root(name: str, checkpointer: Any, configurable: Mapping[str, Any]) -> 
 def _take_thread(key: tuple[str, ...], checkpointer: Any, around: Operation | None) -> Place:
     thread_id, name = key[:2]
     lasts = type(checkpointer).__name__ not in _IN_MEMORY and around is None
-    conversation_id = thread_id[:_CONVERSATION_LIMIT_CHARS] if lasts and thread_id else None
+    conversation_id = None
+    if lasts and thread_id:
+        conversation_id = thread_id[:_CONVERSATION_LIMIT_CHARS].encode("utf-8", "replace").decode()
     with _LOCK:
         try:
             places = _THREADS.setdefault(checkpointer, OrderedDict())

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import operator
 import threading
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import pytest
 from langchain.agents import create_agent
@@ -16,9 +18,10 @@ from langgraph.func import entrypoint, task
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
 from langgraph.types import Command, RetryPolicy, Send, interrupt
+from pydantic import BaseModel
 
 import agenttrace
-from agenttrace import agent_scope, conversation_scope, traced_tool
+from agenttrace import agent_scope, conversation_scope, errors, traced_tool
 from tests.frameworks.conftest import Rows
 from tests.frameworks.langgraph_graphs import (
     HELLO,
@@ -153,6 +156,40 @@ class TestGraph:
         for messages, missing in ((later["payload"]["input"], 2), (last["payload"]["output"], 3)):
             assert messages["messages"][0] == {"$agenttrace": "cut", "items": missing}
             assert len(messages["messages"]) == 2 and "long" not in str(messages)
+
+    @pytest.mark.parametrize(
+        "make", [lambda n: {"role": "user", "content": f"item {n}"}, lambda n: f"item {n}"]
+    )
+    def test_keeps_the_end_of_what_grows(self, rows: Rows, make: Any) -> None:
+        """Messages as a provider takes them are a history too; of any other list the last 32 are kept."""
+        build_line(("first", add(make(100)))).invoke({"log": [make(n) for n in range(100)]})
+        (graph, node), (first, last) = rows.events("agent_start"), rows.events("agent_end")
+        assert first["payload"]["output"] == {"log": [make(100)]}
+        for state in (graph["payload"]["input"], node["payload"]["input"], last["payload"]["output"]):
+            mark, *kept = state["log"]
+            assert kept[-1] in (make(99), make(100)) and len(kept) == (1 if isinstance(make(0), dict) else 32)
+            assert mark["$agenttrace"] == "cut" and mark["items"] + len(kept) in (100, 101)
+
+    def test_is_told_whatever_its_state_is(self, rows: Rows) -> None:
+        """States may be dataclasses or models, and hold what no JSON has."""
+
+        @dataclass
+        class State:
+            log: Annotated[list[Any], operator.add]
+            odd: Any = None
+
+        class Model(BaseModel):
+            log: Annotated[list[Any], operator.add] = []
+            odd: Any = None
+
+        for kind in (State, Model):
+            graph = StateGraph(kind)
+            graph.add_node("first", lambda state: {"log": [1]})
+            graph.add_edge(START, "first")
+            assert graph.compile(name="g").invoke(kind(log=[], odd={1: {2, 3}}))["log"] == [1]
+        started = [one["payload"]["input"] for one in rows.events("agent_start")]
+        assert [one["log"] for one in started] == 4 * [[]]
+        assert not errors.LOSSES
 
 
 class TestNode:
@@ -407,6 +444,18 @@ class TestInterrupt:
             ("customer-7", "ask", 2),
             ("customer-7", "line", 2),
         ]
+
+    @pytest.mark.parametrize("name", ["\ud800", "x" * 5_000, 17, ""])
+    def test_may_be_of_a_thread_of_any_name(self, rows: Rows, name: Any) -> None:
+        """A thread's id is the program's; nothing is lost for it."""
+
+        class LastingSaver(InMemorySaver):
+            """Stands for one that writes to a disk."""
+
+        graph = build_line(("first", add(1)), checkpointer=LastingSaver())
+        assert graph.invoke({"log": []}, {"configurable": {"thread_id": name}}) == {"log": [1]}
+        assert [status for *_, status in tree(rows)] == ["ok", "ok"]
+        assert not errors.LOSSES
 
     def test_of_two_threads_at_once_stay_apart(self, rows: Rows) -> None:
         """Threads of one checkpointer are conversations of their own."""
