@@ -84,6 +84,7 @@ class Message:
         elif kind == "message_delta":
             self._stop_reason = field_of(field_of(event, "delta"), "stop_reason") or self._stop_reason
             self._add_usage(_as_data(field_of(event, "usage")))
+            self.is_complete = self._stop_reason is not None  # only ``message_stop`` is still to come
         elif kind == "message_stop":
             self.is_complete = True
         elif kind == "error":

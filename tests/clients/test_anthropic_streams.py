@@ -192,13 +192,16 @@ class TestAborted:
         assert text_of(turn).startswith("one ")
         assert provider.requests[0].gone.wait(10)
 
-    def test_is_complete_once_its_last_event_has_come(self, rows: Rows, provider: Provider) -> None:
-        """Who stops reading after ``message_stop`` has missed nothing."""
+    @pytest.mark.parametrize("last", ["message_delta", "message_stop"])
+    def test_is_complete_once_it_has_said_why_it_ends(
+        self, rows: Rows, provider: Provider, last: str
+    ) -> None:
+        """Who stops reading there has missed nothing."""
         provider.queue(WORDS)
         with client_of(provider) as client:
             stream = client.messages.create(**GIVEN, stream=True)
             for event in stream:
-                if event.type == "message_stop":
+                if event.type == last:
                     break
             stream.close()
         (turn,) = read_turns(rows)
