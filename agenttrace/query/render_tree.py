@@ -139,12 +139,13 @@ class _TreeRenderer:
 
     def _signature(self, at: int) -> tuple[Any, ...]:
         node = self._nodes[at]
-        alone = node.children or node.notes or node.attempts > 1 or len(node.failures) > 1
+        noted = any(note != "rebuilt" for note in node.notes)
+        alone = node.children or noted or node.attempts > 1 or len(node.failures) > 1
         if alone or node.family == "agent":
             return (at,)
         failure = node.failures[0] if node.failures else None
         told = (failure.error_type, failure.fate) if failure else None
-        return node.family, node.name, node.status, told
+        return node.family, node.name, node.status, node.notes, told
 
     def _collapse_run(self, run: list[int]) -> list[_Entry]:
         if len(run) <= _RUN_LIMIT:
@@ -240,7 +241,10 @@ class _TreeRenderer:
             value = payload.get("input")
             return ("" if value is None else preview(value, self._width, ellipsis)), False
         if node.family == "event":
-            return describe_payload(node.name, payload, self._width, self._glyphs), False
+            text = describe_payload(node.name, payload, self._width, self._glyphs)
+            if node.name == "result_dropped" and node.call_id:
+                text = f"{sanitize(node.call_id)}{self._glyphs.dot}{text}" if text else sanitize(node.call_id)
+            return text, False
         return "", False
 
     def _argument_spans(self, node: TreeNode, arguments: str, is_call: bool, room: int) -> Line:

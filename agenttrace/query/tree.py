@@ -93,7 +93,10 @@ class TreeNode:
     payload_json: str
     """Of the start row (arguments, input), or of the event itself."""
     notes: tuple[str, ...]
-    """``resumed``, ``late``, ``no start recorded``, ``parent not in this trace``, ``cyclic parent``."""
+    """
+    ``resumed``, ``late``, ``rebuilt``, ``no start recorded``, ``parent not in this trace``,
+    ``cyclic parent``.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +241,9 @@ class _Builder:
             notes.append("resumed")
         if end is not None and '"late":true' in end.payload_json:
             notes.append("late")
+        is_rebuilt = operation.family == "call" and payload.endswith(',"rebuilt":true}')
+        if is_rebuilt:
+            notes.append("rebuilt")
         told = first if operation.family == "event" else end or operation.start
         return TreeNode(
             family=operation.family,
@@ -254,7 +260,8 @@ class _Builder:
             status=status,
             start_ns=operation.key[0],
             end_ns=operation.end_ns,
-            duration_ms=self._duration(operation, status),
+            # Nobody saw how long a rebuilt call took: its times are those of the model's turns around it.
+            duration_ms=None if is_rebuilt else self._duration(operation, status),
             attempts=operation.attempts,
             failed_attempts=operation.failed_attempts,
             failures=failures,
