@@ -21,15 +21,26 @@ from tests.frameworks.conftest import Rows
 from tests.frameworks.mcp_servers import IS_VERSION_2
 from tests.reading import ROOT
 
-__all__ = ["Opened", "connected", "is_failed", "open_http", "open_sse", "open_stdio", "text_of"]
+__all__ = [
+    "PROGRAM",
+    "Opened",
+    "connected",
+    "environment",
+    "is_failed",
+    "open_http",
+    "open_sse",
+    "open_stdio",
+    "text_of",
+]
 
 PROGRAM = str(Path(__file__).with_name("mcp_servers.py"))
+"""The servers, as a program: of (level, transport)."""
 
 Opened = Callable[..., AbstractAsyncContextManager[ClientSession]]
 """Starts a server, and gives a session with it: of (level, rows, traced, database)."""
 
 
-def _environment(rows: Rows, traced: bool, database: Path | None) -> dict[str, str]:
+def environment(rows: Rows, traced: bool = True, database: Path | None = None) -> dict[str, str]:
     """Give the server's environment: what a client passes on, and whether it is traced."""
     kept = {key: value for key, value in os.environ.items() if key in ("PATH", "AGENTTRACE_RING_DIR")}
     kept["PYTHONPATH"] = str(ROOT)
@@ -43,7 +54,7 @@ async def open_stdio(
 ) -> AsyncIterator[ClientSession]:
     """Start the server as a child process."""
     command = StdioServerParameters(
-        command=sys.executable, args=[PROGRAM, level, "stdio"], env=_environment(rows, traced, database)
+        command=sys.executable, args=[PROGRAM, level, "stdio"], env=environment(rows, traced, database)
     )
     with open(os.devnull, "w") as nowhere:
         async with stdio_client(command, nowhere) as streams, ClientSession(*streams[:2]) as session:
@@ -58,7 +69,7 @@ def _over_port(transport: str, path: str, connect: Callable[..., Any]) -> Opened
     ) -> AsyncIterator[ClientSession]:
         process = subprocess.Popen(
             [sys.executable, PROGRAM, level, transport],
-            env=_environment(rows, traced, database),
+            env=environment(rows, traced, database),
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,

@@ -121,9 +121,9 @@ def build_low_level(name: str, run: Callable[[str, dict[str, Any]], Awaitable[An
         async def list_all(ctx: Any, params: Any) -> ListToolsResult:
             return ListToolsResult(tools=tools)
 
-        async def call(ctx: Any, params: Any) -> CallToolResult:
+        async def call(ctx: Any, params: Any) -> Any:
             found = await run(params.name, params.arguments or {})
-            return found if isinstance(found, CallToolResult) else CallToolResult(content=found)
+            return CallToolResult(content=found) if isinstance(found, list) else found
 
         return Server(name, on_list_tools=list_all, on_call_tool=call)
 

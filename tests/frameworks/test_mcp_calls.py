@@ -335,6 +335,53 @@ class TestNesting:
         assert all(above == below for above, below in pairs)
 
 
+if IS_VERSION_2:
+    from mcp import Client
+    from mcp.types import InputRequiredResult
+
+    class TestClient:
+        """``Client.call_tool``, of version 2."""
+
+        def test_is_one_call_of_several_rounds(self, rows: Rows) -> None:
+            """A server that wants to be asked again is asked in the same call; its own calls lie inside."""
+            answers: list[Any] = [InputRequiredResult(request_state="wait"), []]
+
+            async def run(name: str, arguments: dict[str, Any]) -> Any:
+                return answers.pop(0)
+
+            async def go() -> Any:
+                async with Client(build_low_level("asker", run)) as client:
+                    return await client.call_tool("define", {"word": "a"})
+
+            result = asyncio.run(go())
+            assert result.content == []
+            found = rows(
+                "SELECT c.tool_name, p.tool_name, c.status, c.tool_output FROM tool_traces c"
+                " LEFT JOIN tool_traces p ON p.span_id = c.parent_span_id ORDER BY c.id"
+            )
+            assert [row[:3] for row in found] == [
+                ("define", None, "ok"),
+                ("define", "define", "ok"),
+                ("define", "define", "ok"),
+            ]
+            assert [json.loads(row[3]).get("requestState") for row in found] == [None, "wait", None]
+
+        def test_fails_once(self, rows: Rows) -> None:
+            """What leaves both levels of the client is one failure."""
+
+            async def go() -> None:
+                async with Client(build_server("high")) as client:
+                    await client.call_tool("fail", {"word": "a"})
+                async with Client(Server("empty")) as client:
+                    with pytest.raises(Exception, match="Method not found"):
+                        await client.call_tool("define", {})
+
+            asyncio.run(go())
+            rows_of = rows("SELECT tool_name, error_type, count(*) FROM failures GROUP BY 1, 2 ORDER BY 1, 2")
+            assert ("fail", "LookupError", 1) in rows_of
+            assert [row[0] for row in rows_of].count("fail") == 1
+
+
 def charge(amount: int, key: str = "") -> int:
     """Charge."""
     if amount < 0:
