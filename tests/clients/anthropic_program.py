@@ -30,7 +30,7 @@ def main():
     tools = [{"name": "count", "description": "Count an item.", "input_schema": schema}]
     while True:
         with client.messages.stream(
-            model="claude-sonnet-4-5", max_tokens=1000, messages=messages, tools=tools
+            model="claude-sonnet-5", max_tokens=1000, messages=messages, tools=tools
         ) as stream:
             for text in stream.text_stream:
                 print(text, end="", flush=True)

@@ -258,6 +258,22 @@ class TestConversation:
         assert agent == told[0][:2]
 
 
+class TestMoney:
+    """What a turn cost, by the offline table."""
+
+    @in_four_ways
+    def test_is_told_to_the_cent(self, rows: Rows, provider: Provider, way: Way) -> None:
+        """Each kind of token at its own price, of the model that answered; an attempt costs nothing."""
+        pytest.importorskip("genai_prices")
+        usage = Usage(100_000, 5_000, cache_read_tokens=20_000, cache_write_tokens=30_000)
+        provider.queue(rate_limited(), text("dear", usage=usage, model="claude-sonnet-4-6"))
+        way.run(provider.anthropic_url, {**GIVEN, "model": "claude-not-in-any-table"})
+        dollars_per_million = 50_000 * 3 + 20_000 * 0.3 + 30_000 * 3.75 + 5_000 * 15
+        ((cost,),) = rows("SELECT SUM(cost_usd) FROM trajectory_events")
+        assert cost == pytest.approx(dollars_per_million / 1_000_000)
+        assert rows("SELECT SUM(cost_usd) FROM agents") == [(cost,)]
+
+
 class TestMany:
     """Requests at the same time."""
 

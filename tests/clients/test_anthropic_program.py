@@ -84,15 +84,15 @@ class TestUnchangedProgram:
             " cache_write_tokens FROM trajectory_events WHERE kind = 'model_turn' ORDER BY ts_ns"
         ).fetchall()
         assert found == [
-            (1, "claude-sonnet-4-5", "ok", 2, 1000, 100, 0, 400),
-            (2, "claude-sonnet-4-5", "ok", None, 1500, 20, 400, 0),
+            (1, "claude-sonnet-5", "ok", 2, 1000, 100, 0, 400),
+            (2, "claude-sonnet-5", "ok", None, 1500, 20, 400, 0),
             (3, "claude-haiku-4-5", "error", None, None, None, None, None),
         ]
         switches = database.execute(
             "SELECT payload ->> '$.from_model', payload ->> '$.to_model' FROM trajectory_events"
             " WHERE kind = 'model_switched'"
         ).fetchall()
-        assert switches == [("claude-sonnet-4-5", "claude-haiku-4-5")]
+        assert switches == [("claude-sonnet-5", "claude-haiku-4-5")]
 
     def test_leaves_its_calls(self, both: Any) -> None:
         """Each call that the model asked for is there, though nothing is decorated."""
