@@ -52,9 +52,9 @@ _PAYLOADS = """\
 |---|---|
 | `agent_start` | `input`, `metadata`; `resumed` when the agent was there before |
 | `agent_end` | `output`, `is_error`; `late`; `notes`: `more_count` (records logged beyond 50) |
-| `tool_call` | `arguments` |
-| `tool_result` | `output`, `is_error`; `arguments` when the call had none |
-| `error` | `error`: `type`, `module`, `message`, `frames` (innermost last), `cause`, `leaves` (of a group); `handled`, `handled_at`: `file`, `line`, `function`; `returned` |
+| `tool_call` | `arguments`; `rebuilt` when nobody traced the call: it stands in a model's answer and the next input |
+| `tool_result` | `output`, `is_error`; `arguments` when the call had none; `rebuilt` |
+| `error` | `error`: `type`, `module`, `message`, `frames` (innermost last), `cause`, `leaves` (of a group); `handled`, `handled_at`: `file`, `line`, `function`; `returned`; `rebuilt` when it was found in what a model was handed |
 | `retry` | `wait_ms`, `limit_count`, `by` |
 | `handled` | `handled_at` |
 | `model_call` | `input`, `params` |
