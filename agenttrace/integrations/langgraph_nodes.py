@@ -121,14 +121,11 @@ def _bound_of(proc: Any) -> Any:
 
 def _describe_given(given: Any) -> Any:
     """Give a node's state; of a task, which is called like a function, its arguments."""
-    if (
-        isinstance(given, tuple)
-        and len(given) == 2
-        and isinstance(given[0], tuple)
-        and isinstance(given[1], dict)
-    ):
-        return {"args": list(given[0]), **({"kwargs": given[1]} if given[1] else {})}
-    return describe_state(given)
+    if not (isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], dict)):
+        return describe_state(given)
+    args, kwargs = given
+    described = {"args": [describe_state(one) for one in args]} if isinstance(args, tuple) else {"args": args}
+    return {**described, **({"kwargs": describe_state(kwargs)} if kwargs else {})}
 
 
 def _asker_of(task: Any, place: Place) -> Operation | None:

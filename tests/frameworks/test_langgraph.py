@@ -13,7 +13,7 @@ from langchain.agents import create_agent
 from langchain.agents.middleware import ToolRetryMiddleware, wrap_tool_call
 from langchain_core.messages import ToolMessage
 from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.errors import GraphRecursionError
+from langgraph.errors import GraphRecursionError, NodeTimeoutError
 from langgraph.func import entrypoint, task
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
@@ -292,6 +292,74 @@ class TestNode:
         assert sorted(tree(rows)) == [("fork", None, "ok"), ("left", "fork", "ok"), ("right", "fork", "ok")]
 
 
+class TestEnding:
+    """Nodes that are ended by others."""
+
+    async def wait(self, state: Log) -> Any:
+        """Wait for ever."""
+        await asyncio.Event().wait()
+
+    def test_with_a_task_that_is_cancelled(self, rows: Rows) -> None:
+        """Graph and node were cancelled, and did not fail."""
+
+        async def go() -> None:
+            begun = asyncio.Event()
+
+            async def wait(state: Log) -> Any:
+                begun.set()
+                await self.wait(state)
+
+            running = asyncio.ensure_future(build_line(("wait", wait)).ainvoke({"log": []}))
+            await begun.wait()
+            running.cancel()
+            await asyncio.wait([running])
+
+        asyncio.run(go())
+        assert tree(rows) == [("line", None, "cancelled"), ("wait", "line", "cancelled")]
+        assert not rows.failures()
+
+    def test_with_a_neighbour_that_fails(self, rows: Rows) -> None:
+        """One node failed; the one beside it was cancelled."""
+
+        async def break_(state: Log) -> Any:
+            await asyncio.sleep(0)
+            raise KeyError("gone")
+
+        graph = StateGraph(Log)
+        for name, node in (("wait", self.wait), ("break", break_)):
+            graph.add_node(name, node)
+            graph.add_edge(START, name)
+        with pytest.raises(KeyError):
+            asyncio.run(graph.compile(name="fork").ainvoke({"log": []}))
+        assert sorted(tree(rows)) == [
+            ("break", "fork", "error"),
+            ("fork", None, "error"),
+            ("wait", "fork", "cancelled"),
+        ]
+        assert rows.failures() == [(None, "KeyError", "escaped")]
+
+    def test_with_its_time(self, rows: Rows) -> None:
+        """A node's timeout is its failure."""
+        graph = StateGraph(Log)
+        graph.add_node("wait", self.wait, timeout=0.01)
+        graph.add_edge(START, "wait")
+        with pytest.raises(NodeTimeoutError):
+            asyncio.run(graph.compile(name="line").ainvoke({"log": []}))
+        assert tree(rows) == [("line", None, "error"), ("wait", "line", "error")]
+        assert rows.failures() == [(None, "NodeTimeoutError", "escaped")]
+
+    def test_with_a_stream_that_is_left(self, rows: Rows) -> None:
+        """An async stream that nobody reads on is closed, with its loop at the latest."""
+
+        async def go() -> None:
+            async for _ in build_line(("a", add(1)), ("b", add(2))).astream({"log": []}):
+                break
+
+        asyncio.run(go())
+        assert tree(rows)[0] == ("line", None, "stopped_early")
+        assert not rows("SELECT 1 FROM open_operations")
+
+
 class TestSubgraph:
     """A graph inside a graph."""
 
@@ -494,8 +562,8 @@ class TestFunctions:
 
             assert flow.invoke([1, 2]) == [2, 4]
         assert tree(rows) == [("flow", None, "ok"), ("double", "flow", "ok"), ("double", "flow", "ok")]
-        starts = rows.events("agent_start")
-        assert [one["payload"]["input"] for one in starts] == [[1, 2], {"args": [1]}, {"args": [2]}]
+        given, *tasks = [one["payload"]["input"] for one in rows.events("agent_start")]
+        assert given == [1, 2] and sorted(one["args"] for one in tasks) == [[1], [2]]
 
     def test_fail_with_their_task(self, rows: Rows) -> None:
         """One failure, at the task, however many it passes."""
