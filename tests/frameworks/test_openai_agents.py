@@ -76,7 +76,8 @@ class TestRun:
             ("agent_end", "Adder", "ok", None),
         ]
         assert events[0]["payload"] == {"input": "1 + 2?"}
-        assert events[-1]["payload"] == {"output": "3", "is_error": False}
+        end = events[-1]["payload"]
+        assert (end["output"], end["is_error"]) == ("3", False)
         assert [(one["tool"], one["call_id"]) for one in events[3:5]] == [("add", "c1")] * 2
         assert rows.calls() == [("add", {"a": 1, "b": 2}, 3, "ok", None)]
 

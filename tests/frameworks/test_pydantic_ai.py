@@ -90,7 +90,8 @@ class TestRun:
             ("agent_end", "Adder", "ok", None),
         ]
         assert events[0]["payload"] == {"input": "1 + 2?"}
-        assert events[-1]["payload"] == {"output": "3", "is_error": False}
+        end = events[-1]["payload"]
+        assert (end["output"], end["is_error"]) == ("3", False)
         assert rows("SELECT tool_name, call_id, tool_input, tool_output FROM tool_traces") == [
             ("add", "c1", '{"a":1,"b":2}', 3)
         ]
