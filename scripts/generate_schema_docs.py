@@ -60,7 +60,8 @@ _PAYLOADS = """\
 | `model_call` | `input`, `params` |
 | `model_turn` | `output`, `finish_reason`, `response_id`, `first_chunk_ms`, `usage`, `service_tier`; `priced_by`: the table that `cost_usd` was computed from (`genai-prices 0.2.3`), absent where the program gave it |
 | `model_delta` | `index`, `text` |
-| `model_switched` | `from_model`, `to_model`, `reason` |
+| `model_selected` | `reason`; the first model that an agent asks, unless its `agent_start` names it |
+| `model_switched` | `from_model`, `to_model`, `reason`; by the models that were asked |
 | `result_dropped` | `reason` |
 | `message` | `role`, `content` |
 | `snapshot` | `state` |

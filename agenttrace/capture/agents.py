@@ -269,16 +269,22 @@ def agent_scope(
     return AgentScope(name, input, given)
 
 
-def select_model(
-    operation: Operation | None, model: str, provider: str | None, reason: str | None, announce: bool = True
-) -> None:
-    """Note the agent's model: ``model_selected`` the first time, ``model_switched`` on a change."""
+def select_model(operation: Operation | None, model: str, provider: str | None, reason: str | None) -> None:
+    """
+    Note which model the agent asks: ``model_selected`` the first time, ``model_switched`` on a change.
+
+    Only what is asked counts: that an alias is answered by a dated model is no switch. A model that
+    the agent began with stands in its ``agent_start``, and is not selected again.
+    """
     agent = None if operation is None else operation.agent
-    if operation is None or agent is None or agent.model == model:
+    if operation is None or agent is None:
+        return
+    if agent.model == model:
+        agent.provider = provider or agent.provider
         return
     before, agent.model = agent.model, model
     agent.provider = provider or (agent.provider if before is None else None)
-    if not SWITCH or (before is None and not announce):
+    if not SWITCH:
         return
     if before is None:
         payload = object_of(reason=encode_value(reason))

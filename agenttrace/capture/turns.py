@@ -137,7 +137,7 @@ class ModelTurn(ScopeHandle):
             parent.caught.settle()
         if parent.failed_calls:
             parent.failed_calls.clear()  # the model chose again: no longer a retry
-        select_model(parent, self._model, self._facts.provider, None, announce=False)
+        select_model(parent, self._model, self._facts.provider, None)
         agent.turns += 1
         given = self._given_turn
         self._turn_column = {"turn_in_run": agent.turns} if given is None else {"turn": given}

@@ -174,7 +174,7 @@ class TestTheModelThatAnswered:
 class TestAttempts:
     def test_that_failed_have_rows_of_their_own(self, published: Published) -> None:
         """An ``error`` for each, a ``retry`` before the next, and one turn."""
-        with agent_scope("a"), model_turn("m") as turn:
+        with agent_scope("a", model="m"), model_turn("m") as turn:
             for number in (1, 2):
                 turn.fail_attempt(
                     RateLimited(f"no {number}"), wait_ms=500 * number, limit_count=3, by="openai"
