@@ -264,17 +264,17 @@ class TestToolNode:
 
     def test_in_threads_keeps_each_call_apart(self, rows: Rows) -> None:
         """Calls that run at the same time have their own arguments, results and ids."""
-        together = threading.Barrier(8, timeout=10)
+        together = threading.Barrier(4, timeout=10)
 
         def echo(number: int) -> int:
             """Echo."""
             together.wait()
             return number
 
-        graph = build_agent([echo], asks(*[("echo", {"number": n}) for n in range(8)]), "done")
+        graph = build_agent([echo], asks(*[("echo", {"number": n}) for n in range(4)]), "done")
         graph.invoke(HELLO)
         found = rows("SELECT call_id, tool_input, tool_output FROM tool_traces ORDER BY call_id")
-        assert found == [(f"call-{n + 1}", f'{{"number":{n}}}', str(n)) for n in range(8)]
+        assert found == [(f"call-{n + 1}", f'{{"number":{n}}}', str(n)) for n in range(4)]
 
     @BOTH
     @pytest.mark.filterwarnings("ignore:create_react_agent")
