@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from agenttrace.capture.context import SWITCH
+from agenttrace.capture.decorator import traced_form_of
 from agenttrace.capture.outer_calls import OuterCall
 from agenttrace.capture.tool_objects import parse_arguments
 from agenttrace.errors import contained
@@ -45,8 +46,13 @@ def _function_of(tool: Any) -> Any:
         if source is None:
             break
         tool = source
-    schema = getattr(getattr(tool, "call_func", None), "__self__", None)
-    return getattr(schema, "function", None)
+    schema: Any = getattr(getattr(tool, "call_func", None), "__self__", None)
+    function = getattr(schema, "function", None)
+    # A decorator above ``@agent.tool`` got the function back that the agent has already.
+    traced = None if function is None else traced_form_of(function)
+    if traced is not None:
+        schema.function = traced
+    return traced or function
 
 
 def _close(outer: OuterCall, exc: BaseException | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
+import json
 import logging
 from typing import Any
 
@@ -16,7 +17,7 @@ from pydantic_ai import Tool as PydanticTool
 import agenttrace
 from agenttrace import errors, traced_tool
 from tests.frameworks.conftest import Rows
-from tests.frameworks.tool_makers import MAKERS, agents_context, divide, divide_later
+from tests.frameworks.tool_makers import MAKERS, REGISTERS, agents_context, copy_of, divide, divide_later
 
 
 def call(maker: Any, tool: Any, **arguments: Any) -> Any:
@@ -80,6 +81,81 @@ class TestToolObject:
         assert traced_tool(traced_tool(tool)) is tool
         assert repr(call(maker, tool, a=1, b=4)) == plain
         assert len(rows.calls()) == before + 1
+
+
+ROWS = """
+SELECT kind, tool_name, status, error_type, payload FROM trajectory_events
+WHERE kind IN ('tool_call', 'tool_result', 'error') ORDER BY ts_ns, id
+"""
+
+
+def rows_of_calls(rows: Rows) -> list[tuple[Any, ...]]:
+    """Give every row of the calls and their failures, without what tells two functions of a name apart."""
+    found = []
+    for kind, tool, status, error_type, payload in rows(ROWS):
+        known = json.loads(payload)
+        if "error" in known:
+            frame = known["error"]["frames"][-1]
+            known["error"] = {**known["error"], "frames": [frame["file"], frame["line"]]}
+        found.append((kind, tool, status, error_type, known))
+    return found
+
+
+@pytest.mark.parametrize("function", [divide, divide_later], ids=["sync", "async"])
+class TestTable:
+    """All frameworks, above and below, side by side."""
+
+    @pytest.mark.parametrize("followed", [False, True], ids=["alone", "with the integrations"])
+    def test_has_equal_cells(self, rows: Rows, function: Any, followed: bool) -> None:
+        """Row by row, payloads and the line that raised included, each cell has what a plain call leaves."""
+        use_integrations(followed)
+        plain = traced_tool(function)
+
+        async def call_plain() -> None:
+            for b in (4, 0):
+                with contextlib.suppress(ZeroDivisionError):
+                    made = plain(a=1, b=b)
+                    if function is divide_later:
+                        await made
+
+        asyncio.run(call_plain())
+        expected = rows_of_calls(rows)
+        assert [row[0] for row in expected] == [
+            "tool_call",
+            "tool_result",
+            "tool_call",
+            "error",
+            "tool_result",
+        ]
+        for framework, maker in MAKERS.items():
+            for order in ("above", "below"):
+                before = len(rows_of_calls(rows))
+                if order == "above":
+                    tool = traced_tool(maker.make(function))
+                else:
+                    tool = maker.make(traced_tool(function))
+                call(maker, tool, a=1, b=4)
+                call(maker, tool, a=1, b=0)
+                assert rows_of_calls(rows)[before:] == expected, (framework, order)
+
+    @pytest.mark.parametrize("order", ["above", "below"])
+    @pytest.mark.parametrize("framework", list(REGISTERS))
+    def test_has_cells_for_decorators_that_give_the_function_back(
+        self, rows: Rows, function: Any, framework: str, order: str
+    ) -> None:
+        """``@server.tool()`` and ``@agent.tool_plain`` keep the plain function; the traced one is called."""
+        use_integrations(True)
+        traced = traced_tool(name="ratio", redact=["b"])
+        run = REGISTERS[framework](traced, copy_of(function), order)
+        for b in (4, 0):
+            with contextlib.suppress(Exception):
+                asyncio.run(run({"a": 1, "b": b}))
+        redacted = {"$agenttrace": "redacted", "rule": "argument"}
+        assert rows.calls() == [
+            ("ratio", {"a": 1, "b": redacted}, 0.25, "ok", None),
+            ("ratio", {"a": 1, "b": redacted}, None, "error", "ZeroDivisionError"),
+        ]
+        assert [error for _, error, _ in rows.failures()] == ["ZeroDivisionError"]
 
 
 class Lookup(BaseTool):

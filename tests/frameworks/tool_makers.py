@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import types
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -17,7 +18,16 @@ from pydantic_ai import Tool as PydanticTool
 from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 
-__all__ = ["MAKERS", "Maker", "agents_context", "call_pydantic_tool", "divide", "divide_later"]
+__all__ = [
+    "MAKERS",
+    "REGISTERS",
+    "Maker",
+    "agents_context",
+    "call_pydantic_tool",
+    "copy_of",
+    "divide",
+    "divide_later",
+]
 
 
 def divide(a: int, b: int) -> float:
@@ -68,6 +78,46 @@ async def call_pydantic_tool(tool: Any, arguments: dict[str, Any]) -> Any:
 
     return await Agent(FunctionModel(answer), tools=[tool]).run("divide")
 
+
+def copy_of(function: Any) -> Any:
+    """Give a function of the same code that nobody has decorated yet."""
+    made = types.FunctionType(function.__code__, function.__globals__, function.__name__)
+    made.__annotations__, made.__doc__ = dict(function.__annotations__), function.__doc__
+    return made
+
+
+def _register_at_server(traced: Any, function: Any, order: str) -> Callable[[dict[str, Any]], Any]:
+    server = MCPServer("calculator")
+    if order == "above":
+        traced(server.tool()(function))
+    else:
+        server.tool()(traced(function))
+
+    return lambda arguments: server.call_tool(function.__name__, arguments)
+
+
+def _register_at_agent(traced: Any, function: Any, order: str) -> Callable[[dict[str, Any]], Any]:
+    def answer(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+        if len(messages) == 1:
+            return ModelResponse([ToolCallPart(function.__name__, asked, "call-1")])
+        return ModelResponse([TextPart("done")])
+
+    asked: dict[str, Any] = {}
+    agent = Agent(FunctionModel(answer))
+    if order == "above":
+        traced(agent.tool_plain(function))
+    else:
+        agent.tool_plain(traced(function))
+
+    async def run(arguments: dict[str, Any]) -> Any:
+        asked.update(arguments)
+        return await agent.run("divide")
+
+    return run
+
+
+REGISTERS = {"mcp": _register_at_server, "pydantic_ai": _register_at_agent}
+"""Decorators that give the function back, and keep it: what each makes of it, and how it is called."""
 
 MAKERS = {
     maker.name: maker
