@@ -90,10 +90,11 @@ WHERE kind IN ('tool_call', 'tool_result', 'error') ORDER BY ts_ns, id
 
 
 def rows_of_calls(rows: Rows) -> list[tuple[Any, ...]]:
-    """Give every row of the calls and their failures, without what tells two functions of a name apart."""
+    """Give every row of the calls and their failures, but for how each framework got to the function."""
     found = []
     for kind, tool, status, error_type, payload in rows(ROWS):
         known = json.loads(payload)
+        known.pop("caught", None)  # how many exceptions a framework caught itself; Python 3.12 counts them
         if "error" in known:
             frame = known["error"]["frames"][-1]
             known["error"] = {**known["error"], "frames": [frame["file"], frame["line"]]}
