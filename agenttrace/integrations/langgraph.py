@@ -13,10 +13,11 @@ from importlib.util import find_spec
 from types import ModuleType
 
 from agenttrace.capture.failures import SIGNALS
-from agenttrace.integrations.langgraph_models import describe_callbacks, describe_models
+from agenttrace.integrations.langgraph_models import describe_models
 from agenttrace.integrations.langgraph_nodes import describe_runner
 from agenttrace.integrations.langgraph_runs import GraphRun
 from agenttrace.integrations.langgraph_streams import trace_stream
+from agenttrace.integrations.langgraph_tokens import describe_callbacks
 from agenttrace.integrations.langgraph_tools import describe_tool_node, describe_tools
 from agenttrace.integrations.patching import Library, Patch, note_problem
 

@@ -12,13 +12,20 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
 from agenttrace.encode.marks import Mark
 
-__all__ = ["describe_message", "describe_messages", "describe_output", "describe_state", "is_message"]
+__all__ = [
+    "describe_message",
+    "describe_messages",
+    "describe_output",
+    "describe_state",
+    "is_message",
+    "tool_calls_in",
+]
 
 _ROLES = {
     "human": "user",
@@ -166,3 +173,35 @@ def describe_output(value: Any) -> Any:
             parts["update"] = describe_state(parts["update"], _NEW_MESSAGES)
         return parts
     return describe_state(value, _NEW_MESSAGES)
+
+
+def tool_calls_in(state: Any) -> list[Mapping[str, Any]]:
+    """Give the tool calls that a node with *state* as its input is to run: those not yet answered."""
+    if isinstance(state, Mapping) and isinstance(state.get("tool_call"), Mapping):
+        return [state["tool_call"]]  # one call, sent to the node by itself
+    if isinstance(state, list):
+        fields: Iterable[Any] = (state,)
+    else:
+        fields = state.values() if isinstance(state, Mapping) else getattr(state, "__dict__", {}).values()
+    for messages in fields:
+        if isinstance(messages, list) and messages:
+            last = messages[-1]
+            if isinstance(last, Mapping) and last.get("type") == "tool_call":
+                return [one for one in messages if isinstance(one, Mapping)]
+            calls = _unanswered(messages)
+            if calls:
+                return calls
+    return []
+
+
+def _unanswered(messages: list[Any]) -> list[Mapping[str, Any]]:
+    """Give the calls of the last answer in *messages* that no message after it gives a result of."""
+    answered: set[Any] = set()
+    for message in reversed(messages):
+        kind = getattr(message, "type", "") if is_message(message) else ""
+        if kind in ("ai", "AIMessageChunk"):
+            calls = getattr(message, "tool_calls", None) or ()
+            return [one for one in calls if one.get("id") not in answered]
+        if kind == "tool":
+            answered.add(getattr(message, "tool_call_id", None))
+    return []

@@ -4,7 +4,7 @@ LangChain's chat models: each request and its answer as one turn of the agent ar
 Invariants: messages, chunks and exceptions reach the program as the model gave them, and a stream
 stays as lazy as it was; where the model's own SDK is followed too, its turn inside is this same
 turn. Followed are ``invoke`` and what is built on it (``_generate_with_cache``, once per list of
-messages) and ``stream``; pieces are read where every model hands them on, in ``on_llm_new_token``.
+messages) and ``stream``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from types import ModuleType
 from typing import Any
 
-from agenttrace.capture.context import CURRENT, SWITCH, Operation, real_of
+from agenttrace.capture.context import CURRENT, SWITCH, Operation
 from agenttrace.capture.marks import mark_of, remember
 from agenttrace.capture.turns import ModelTurn
 from agenttrace.errors import contained
@@ -23,7 +23,7 @@ from agenttrace.integrations.langgraph_messages import describe_message, describ
 from agenttrace.integrations.langgraph_streams import trace_stream
 from agenttrace.integrations.patching import Patch
 
-__all__ = ["describe_callbacks", "describe_models"]
+__all__ = ["describe_models"]
 
 _OWN_PARAMS = frozenset(("run_manager", "config", "input", "messages"))
 _NAMES = ("model", "model_name", "model_id", "deployment_name")
@@ -248,51 +248,6 @@ def _trace_stream(stream: Any) -> Any:
     return trace_stream(stream, _StreamedTurn)
 
 
-# ------------------------------------------------------------------ pieces
-
-
-def _note_token(token: Any) -> None:
-    operation = real_of(CURRENT.get())
-    turn = None if operation is None else operation.__dict__.get("turn")
-    if isinstance(turn, ModelTurn):
-        with contained("integrations.langgraph.token"):
-            text = _text_of(token)
-            if text:
-                turn.delta(text)
-            else:
-                turn.note_chunk()
-
-
-def _text_of(token: Any) -> str:
-    if isinstance(token, str):
-        return token
-    parts = token if isinstance(token, list) else ()
-    texts = [
-        one if isinstance(one, str) else one.get("text") for one in parts if isinstance(one, (str, dict))
-    ]
-    return "".join(text for text in texts if isinstance(text, str))
-
-
-def _build_token(on_token: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(on_token)
-    def on_token_traced(self: Any, token: Any = "", *args: Any, **kwargs: Any) -> Any:
-        if SWITCH:
-            _note_token(token)
-        return on_token(self, token, *args, **kwargs)
-
-    return on_token_traced
-
-
-def _build_async_token(on_token: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
-    @functools.wraps(on_token)
-    async def on_token_traced(self: Any, token: Any = "", *args: Any, **kwargs: Any) -> Any:
-        if SWITCH:
-            _note_token(token)
-        return await on_token(self, token, *args, **kwargs)
-
-    return on_token_traced
-
-
 # ------------------------------------------------------------------ the table
 
 
@@ -303,9 +258,3 @@ def describe_models(module: ModuleType) -> Iterable[Patch]:
     yield Patch(model, "_agenerate_with_cache", _build_async_generate)
     yield Patch(model, "stream", _trace_stream)
     yield Patch(model, "astream", _trace_stream)
-
-
-def describe_callbacks(module: ModuleType) -> Iterable[Patch]:
-    """List the patches of ``langchain_core.callbacks.manager``."""
-    yield Patch(module.CallbackManagerForLLMRun, "on_llm_new_token", _build_token)
-    yield Patch(module.AsyncCallbackManagerForLLMRun, "on_llm_new_token", _build_async_token)

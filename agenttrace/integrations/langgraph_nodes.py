@@ -23,10 +23,9 @@ from agenttrace.capture.context import CURRENT, SWITCH, Agent, Operation, real_o
 from agenttrace.capture.series import Series
 from agenttrace.errors import contained
 from agenttrace.integrations.langgraph_asked import find_asker, stand_for
-from agenttrace.integrations.langgraph_messages import describe_output, describe_state
+from agenttrace.integrations.langgraph_messages import describe_output, describe_state, tool_calls_in
 from agenttrace.integrations.langgraph_places import Place, begin_run, place_around
 from agenttrace.integrations.langgraph_runs import failure_of, tell_handoff, tell_signal
-from agenttrace.integrations.langgraph_tools import tool_calls_in
 from agenttrace.integrations.patching import Patch
 
 __all__ = ["describe_runner"]

@@ -22,7 +22,7 @@ from agenttrace.integrations.langgraph_messages import describe_output, is_messa
 from agenttrace.integrations.patching import Patch, note_problem
 from agenttrace.integrations.sdk_exchange import find_caller
 
-__all__ = ["describe_tool_node", "describe_tools", "tool_calls_in"]
+__all__ = ["describe_tool_node", "describe_tools"]
 
 _FUNCTIONS = (("func", "_run"), ("coroutine", "_arun"))
 
@@ -44,13 +44,12 @@ def _arguments_of(tool: Any, given: Any) -> Any:
     """Give what the model sent, without what LangChain puts beside it (state, store, runtime)."""
     if not isinstance(given, Mapping):
         return {"input": given}
-    injected = getattr(tool, "_filter_injected_args", None)
-    if injected is None:
-        return dict(given)
     try:
-        return injected(dict(given))
-    except Exception:  # a private method, and the user's own schema: without it, more is kept
-        return dict(given)
+        kept: dict[str, Any] = tool._filter_injected_args(dict(given))
+    except Exception:  # a private method, and the user's own schema: then by the names that the model is told
+        names = tool.args
+        kept = {name: value for name, value in given.items() if name in names}
+    return kept
 
 
 def _parent_of(call_id: Any) -> Operation | None:
@@ -73,48 +72,19 @@ def _set_result(call: OuterCall, result: Any, call_id: Any) -> None:
 
 
 def _message_in(result: Any, call_id: Any) -> Any:
-    """Give the ``ToolMessage`` that a result is, or that tells of a failure inside a list or ``Command``."""
+    """Give the ``ToolMessage`` that a result is, or one inside a list or ``Command`` that tells of failure."""
     if is_message(result):
         return result
     for one in result if isinstance(result, list) else [result]:
         update = getattr(one, "update", None)
         messages = update.get("messages") if isinstance(update, Mapping) else [one]
         for message in messages if isinstance(messages, list) else ():
-            if is_message(message) and getattr(message, "status", None) == "error":
+            if (
+                getattr(message, "tool_call_id", None) == call_id
+                and getattr(message, "status", "") == "error"
+            ):
                 return message
     return None
-
-
-def tool_calls_in(state: Any) -> list[Mapping[str, Any]]:
-    """Give the tool calls that a node with *state* as its input is to run: those not yet answered."""
-    if isinstance(state, Mapping) and isinstance(state.get("tool_call"), Mapping):
-        return [state["tool_call"]]  # one call, sent to the node by itself
-    if isinstance(state, list):
-        fields: Iterable[Any] = (state,)
-    else:
-        fields = state.values() if isinstance(state, Mapping) else getattr(state, "__dict__", {}).values()
-    for messages in fields:
-        if isinstance(messages, list) and messages:
-            last = messages[-1]
-            if isinstance(last, Mapping) and last.get("type") == "tool_call":
-                return [one for one in messages if isinstance(one, Mapping)]
-            calls = _unanswered(messages)
-            if calls:
-                return calls
-    return []
-
-
-def _unanswered(messages: list[Any]) -> list[Mapping[str, Any]]:
-    """Give the calls of the last answer in *messages* that no message after it gives a result of."""
-    answered: set[Any] = set()
-    for message in reversed(messages):
-        kind = getattr(message, "type", "") if is_message(message) else ""
-        if kind in ("ai", "AIMessageChunk"):
-            calls = getattr(message, "tool_calls", None) or ()
-            return [one for one in calls if one.get("id") not in answered]
-        if kind == "tool":
-            answered.add(getattr(message, "tool_call_id", None))
-    return []
 
 
 # ------------------------------------------------------------------ a tool
@@ -248,9 +218,14 @@ class _NodeCall(_Call):
         return True
 
 
+def _asked_of(first: Any) -> Any:
+    """Give the model's call in what a ``ToolNode`` runs: a request, or before 1.0.1 the call itself."""
+    return getattr(first, "tool_call", first)
+
+
 def _open_node_call(node: Any, first: Any, is_async: bool) -> OuterCall:
-    """Make a call of what a ``ToolNode`` was asked for: a request, or before 1.0.1 the call itself."""
-    asked = getattr(first, "tool_call", first)
+    """Make the call that a ``ToolNode`` is about to make."""
+    asked = _asked_of(first)
     name, call_id = str(asked["name"]), asked.get("id")
     tool = getattr(first, "tool", None) or node.tools_by_name.get(name)
     return _NodeCall(
@@ -271,7 +246,7 @@ def _build_execute(execute: Callable[..., Any]) -> Callable[..., Any]:
         with call:
             result = execute(self, first, *args, **kwargs)
             with contained("integrations.langgraph.tool"):
-                _set_result(call, result, None)
+                _set_result(call, result, _asked_of(first).get("id"))
             return result
 
     return execute_traced
@@ -286,7 +261,7 @@ def _build_async_execute(execute: Callable[..., Awaitable[Any]]) -> Callable[...
         with call:
             result = await execute(self, first, *args, **kwargs)
             with contained("integrations.langgraph.tool"):
-                _set_result(call, result, None)
+                _set_result(call, result, _asked_of(first).get("id"))
             return result
 
     return execute_traced
