@@ -72,7 +72,7 @@ def _set_result(call: OuterCall, result: Any, call_id: Any) -> None:
 
 
 def _message_in(result: Any, call_id: Any) -> Any:
-    """Give the ``ToolMessage`` that a result is, or one inside a list or ``Command`` that tells of failure."""
+    """Give the ``ToolMessage`` that a result is, or one in a list or ``Command`` that tells of failure."""
     if is_message(result):
         return result
     for one in result if isinstance(result, list) else [result]:
