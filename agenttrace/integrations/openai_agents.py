@@ -99,15 +99,19 @@ def _list_tools() -> Iterator[Patch]:
         yield Patch(module, "maybe_invoke_function_tool_failure_error_function", build_explain_failure)
 
 
+def _list_native_tools() -> Iterator[Patch]:
+    from agenttrace.integrations.openai_agents_tools import NATIVE_ACTIONS, build_log_failure, build_native
+
+    actions = import_module("agents.run_internal.tool_actions")
+    for name in NATIVE_ACTIONS:
+        yield Patch(getattr(actions, name), "execute", build_native)
+    yield Patch(actions, "log_tool_action_error", build_log_failure)
+
+
+_PARTS = (_list_runs, _list_models, _list_retries, _list_tools, _list_native_tools)
+
 # All once the package is whole: its modules take functions from each other as they are imported.
-_LIBRARY = Library(
-    "openai_agents",
-    {
-        "agents": describe_parts(
-            "openai_agents", "openai-agents", (_list_runs, _list_models, _list_retries, _list_tools)
-        )
-    },
-)
+_LIBRARY = Library("openai_agents", {"agents": describe_parts("openai_agents", "openai-agents", _PARTS)})
 
 install = _LIBRARY.install
 uninstall = _LIBRARY.uninstall

@@ -1,9 +1,10 @@
 """
-The function tools of the OpenAI Agents SDK: one call each, around what the SDK makes of a failure.
+The tools of the OpenAI Agents SDK: one call each, around what the SDK makes of a failure.
 
-The SDK turns most of what a tool raises into a text for the model; the call keeps the exception
-itself. Invariants: the tool gets what the SDK gives it, and the SDK what the tool gives; a traced
-function inside is this same call.
+Function tools, and those that the SDK runs itself: shell, patch, computer and custom tools. The SDK
+turns most of what a tool raises into a text for the model; the call keeps the exception itself.
+Invariants: the tool gets what the SDK gives it, and the SDK what the tool gives; a traced function
+inside is this same call.
 """
 
 from __future__ import annotations
@@ -19,9 +20,16 @@ from agenttrace.capture.decorator import tracer_of
 from agenttrace.capture.outer_calls import OuterCall, innermost_call
 from agenttrace.capture.tool_objects import parse_arguments
 from agenttrace.errors import contained
+from agenttrace.integrations.openai_agents_messages import build_plain
 from agenttrace.integrations.openai_agents_runs import run_here
 
-__all__ = ["build_explain_failure", "build_invoke"]
+__all__ = ["NATIVE_ACTIONS", "build_explain_failure", "build_invoke", "build_log_failure", "build_native"]
+
+NATIVE_ACTIONS = ("ComputerAction", "LocalShellAction", "ShellAction", "CustomToolAction", "ApplyPatchAction")
+"""The classes that run the tools which are no functions."""
+
+_TOOL_FIELDS = ("custom_tool", "shell_tool", "apply_patch_tool", "computer_tool", "local_shell_tool")
+_NO_ARGUMENTS = ("type", "id", "call_id", "status", "name", "caller")
 
 
 def build_invoke(invoke: Callable[..., Any]) -> Callable[..., Any]:
@@ -90,3 +98,53 @@ def build_explain_failure(explain: Callable[..., Any]) -> Callable[..., Any]:
         return await explain(*args, **kwargs)
 
     return explain_seen
+
+
+# ------------------------------------------------------------------ tools that are no functions
+
+
+def build_native(execute: Any) -> Any:
+    """Make a call of ``execute`` of one of the `NATIVE_ACTIONS`."""
+    function = execute.__func__
+
+    @functools.wraps(function)
+    async def execute_in_call(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        call = _open_native(kwargs.get("call") or kwargs.get("action")) if SWITCH else None
+        if call is None:
+            return await function(cls, *args, **kwargs)
+        with call:
+            item = await function(cls, *args, **kwargs)
+            with contained("integrations.openai_agents.result"):
+                call.set_result(getattr(item, "output", None))
+            return item
+
+    return classmethod(execute_in_call)
+
+
+def _open_native(asked: Any) -> OuterCall | None:
+    if asked is None:
+        return None
+    with contained("integrations.openai_agents.tool_call"):
+        item = build_plain(asked.tool_call)
+        tool = next(getattr(asked, name) for name in _TOOL_FIELDS if hasattr(asked, name))
+        arguments = {name: value for name, value in item.items() if name not in _NO_ARGUMENTS}
+        call_id = str(item.get("call_id") or item.get("id"))
+        run = run_here()
+        if run is not None:
+            run.take(call_id)
+        parent = None if run is None else run.standing
+        return OuterCall(str(tool.name), arguments, call_id=call_id, parent=parent)
+    return None
+
+
+def build_log_failure(log: Callable[..., Any]) -> Callable[..., Any]:
+    """See the exception that such a tool's failure is made a text of, where the SDK logs it."""
+
+    @functools.wraps(log)
+    def log_seen(message: Any, exc: Any, *args: Any, **kwargs: Any) -> Any:
+        call = innermost_call() if SWITCH else None
+        if call is not None and isinstance(exc, Exception):
+            call.fail_inside(exc)
+        return log(message, exc, *args, **kwargs)
+
+    return log_seen
