@@ -51,5 +51,21 @@ class Api(NamedTuple):
 
 
 def field_of(source: Any, name: str) -> Any:
-    """Give a field of an SDK's object, or of JSON; None where there is none."""
-    return source.get(name) if isinstance(source, Mapping) else getattr(source, name, None)
+    """
+    Give a field of an SDK's object, or of JSON; None where there is none.
+
+    Of a model's object the dicts are read that hold its fields: asking it for a field that it lacks
+    takes 2 µs, and there are a dozen of them in each event.
+    """
+    if isinstance(source, dict):
+        return source.get(name)
+    own = getattr(source, "__dict__", None)
+    if own is None:
+        return getattr(source, name, None)
+    if name in own:
+        return own[name]
+    try:
+        extra = source.__pydantic_extra__
+    except AttributeError:
+        return getattr(source, name, None)
+    return extra.get(name) if extra else None
