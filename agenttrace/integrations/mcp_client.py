@@ -17,12 +17,10 @@ from agenttrace.capture.context import CURRENT, SWITCH
 from agenttrace.capture.outer_calls import OuterCall
 from agenttrace.capture.propagation import inject
 from agenttrace.errors import contained
-from agenttrace.integrations.mcp_results import take_failure, tell_result
+from agenttrace.integrations.mcp_results import name_of, take_failure, tell_result
 from agenttrace.integrations.patching import note_problem
 
 __all__ = ["build_client_call", "build_session_call"]
-
-_NAME_LIMIT = 256
 
 
 def build_session_call(call_tool: Callable[..., Any]) -> Callable[..., Any]:
@@ -37,7 +35,7 @@ def build_session_call(call_tool: Callable[..., Any]) -> Callable[..., Any]:
     async def call_traced(self: Any, name: Any, arguments: Any = None, *args: Any, **kwargs: Any) -> Any:
         if not SWITCH:
             return await call_tool(self, name, arguments, *args, **kwargs)
-        with OuterCall(str(name)[:_NAME_LIMIT], arguments or {}) as call:
+        with OuterCall(name_of(name), {} if arguments is None else arguments) as call:
             with contained("integrations.mcp.request"):
                 if takes_meta:
                     kwargs["meta"] = {**inject(), **(kwargs.get("meta") or {})}
@@ -59,7 +57,7 @@ def build_client_call(call_tool: Callable[..., Any]) -> Callable[..., Any]:
     async def call_traced(self: Any, name: Any, arguments: Any = None, *args: Any, **kwargs: Any) -> Any:
         if not SWITCH:
             return await call_tool(self, name, arguments, *args, **kwargs)
-        with OuterCall(str(name)[:_NAME_LIMIT], arguments or {}, joins_often=True) as call:
+        with OuterCall(name_of(name), {} if arguments is None else arguments, joins_often=True) as call:
             result = await call_tool(self, name, arguments, *args, **kwargs)
             with contained("integrations.mcp.result"):
                 tell_result(call, result)

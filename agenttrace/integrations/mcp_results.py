@@ -17,7 +17,7 @@ from typing import Any
 from agenttrace.capture.outer_calls import OuterCall
 from agenttrace.capture.propagation import HERITAGE
 
-__all__ = ["add_failure", "take_failure", "tell_result"]
+__all__ = ["add_failure", "name_of", "take_failure", "tell_result"]
 
 _FAILURE_KEY = "agenttrace/failure"
 """In ``_meta`` of a result: ``error_id place type``."""
@@ -25,7 +25,13 @@ _FAILURE_KEY = "agenttrace/failure"
 _HANDED_BACK = re.compile(r"([0-9a-f]{16}) ([0-9a-f]{16}) (\w{1,128})")
 _CREDENTIALS = re.compile(r"//[^/@]*@")
 _PARTS_LIMIT_COUNT = 64
+_NAME_LIMIT = 256
 _NOT_FOR_THE_MODEL = ("_meta", "meta")
+
+
+def name_of(name: Any) -> str:
+    """Give what a call asks for as the name of a tool, also where that is no text."""
+    return name[:_NAME_LIMIT] if type(name) is str else type(name).__name__
 
 
 def tell_result(call: OuterCall, result: Any) -> None:

@@ -24,7 +24,7 @@ from agenttrace.capture.decorator import traced_form_of
 from agenttrace.capture.outer_calls import OuterCall, innermost_call
 from agenttrace.capture.propagation import extract
 from agenttrace.errors import contained
-from agenttrace.integrations.mcp_results import add_failure, tell_result
+from agenttrace.integrations.mcp_results import add_failure, name_of, tell_result
 
 __all__ = ["build_compose", "build_error_result", "build_handle_request", "build_manager_call"]
 
@@ -46,7 +46,8 @@ class _Request:
         with contained("integrations.mcp.tool"):
             manager = _find_manager(handler)
             function = None if manager is None else _function_of(manager, name)
-        self.call = OuterCall(str(name)[:_NAME_LIMIT], arguments or {}, function=function, unwrap=_unwrap)
+        given = {} if arguments is None else arguments
+        self.call = OuterCall(name_of(name), given, function=function, unwrap=_unwrap)
         self._is_open = False
 
     def __enter__(self) -> Self:
@@ -104,7 +105,7 @@ def _find_manager(handler: Any) -> Any:
         seen += 1
         owner = getattr(one, "__self__", None)
         manager = getattr(owner, "_tool_manager", None)
-        if manager is not None and hasattr(manager, "get_tool"):
+        if type(manager).__module__.partition(".")[0] == "mcp":
             return manager
         waiting += [one.func] if isinstance(one, functools.partial) else []
         for cell in getattr(one, "__closure__", None) or ():
@@ -149,10 +150,13 @@ def build_compose(compose: Callable[..., Any]) -> Callable[..., Any]:
             params = getattr(ctx, "params", None)
             if not SWITCH or getattr(ctx, "method", None) != "tools/call" or not isinstance(params, Mapping):
                 return await handle(ctx)
-            handler = None
-            with contained("integrations.mcp.handler"):
+            request = None
+            with contained("integrations.mcp.request"):
                 handler = getattr(self.server.get_request_handler("tools/call"), "handler", None)
-            request = _Request(self.server, handler, params.get("name"), params.get("arguments"), ctx.meta)
+                meta = getattr(ctx, "meta", None)
+                request = _Request(self.server, handler, params.get("name"), params.get("arguments"), meta)
+            if request is None:
+                return await handle(ctx)
             with request:
                 result = await handle(ctx)
                 request.finish(result)
@@ -177,17 +181,15 @@ def build_handle_request(handle: Callable[..., Any]) -> Callable[..., Any]:
     async def handle_traced(self: Any, message: Any, req: Any, *args: Any, **kwargs: Any) -> Any:
         if not SWITCH or type(req).__name__ != "CallToolRequest":
             return await handle(self, message, req, *args, **kwargs)
-        params = req.params
-        handler = self.request_handlers.get(type(req))
-        request = _Request(self, handler, params.name, params.arguments, message.request_meta)
-        respond = message.respond
-
-        async def respond_traced(response: Any) -> Any:
-            with contained("integrations.mcp.failure"):
-                response = _answer(request, response)
-            return await respond(response)
-
-        message.respond = respond_traced
+        request = None
+        with contained("integrations.mcp.request"):
+            params, handler = req.params, self.request_handlers.get(type(req))
+            meta = getattr(message, "request_meta", None)
+            made = _Request(self, handler, params.name, params.arguments, meta)
+            _listen(message, made)
+            request = made
+        if request is None:
+            return await handle(self, message, req, *args, **kwargs)
         with request:
             result = await handle(self, message, req, *args, **kwargs)
             # Not answered: the client has taken the request back, and the SDK told it so.
@@ -195,6 +197,18 @@ def build_handle_request(handle: Callable[..., Any]) -> Callable[..., Any]:
             return result
 
     return handle_traced
+
+
+def _listen(message: Any, request: _Request) -> None:
+    """Have *request* closed with the answer to *message*, before that goes out."""
+    respond = message.respond
+
+    async def respond_traced(response: Any) -> Any:
+        with contained("integrations.mcp.failure"):
+            response = _answer(request, response)
+        return await respond(response)
+
+    message.respond = respond_traced
 
 
 def _answer(request: _Request, response: Any) -> Any:
@@ -238,8 +252,8 @@ def build_manager_call(call_tool: Callable[..., Any]) -> Callable[..., Any]:
         function = None
         with contained("integrations.mcp.tool"):
             function = _function_of(self, name)
-        call = OuterCall(str(name)[:_NAME_LIMIT], arguments or {}, function=function, unwrap=_unwrap)
-        with call:
+        given = {} if arguments is None else arguments
+        with OuterCall(name_of(name), given, function=function, unwrap=_unwrap) as call:
             result = await call_tool(self, name, arguments, *args, **kwargs)
             if not call.is_joined:
                 with contained("integrations.mcp.result"):

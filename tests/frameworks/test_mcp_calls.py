@@ -199,6 +199,7 @@ class TestScope:
             {"traceparent": f"00-{'z' * 32}-{'b' * 16}-01"},
             {"traceparent": "-" * 100_000, "agenttrace": "&" * 100_000},
             {"agenttrace/failure": "what"},
+            {"agenttrace": "conversation_id=\ud800", "traceparent": "\ud800"},
         ],
     )
     def test_may_be_rubbish(self, rows: Rows, meta: Any) -> None:
@@ -259,6 +260,39 @@ class TestPayload:
         arguments["word"] = "changed"
         assert type(result).__name__ == "CallToolResult"
         assert {json.dumps(given) for name, given, *_ in rows.calls()} == {'{"word": "a"}'}
+
+    def test_may_be_no_arguments_at_all(self, rows: Rows) -> None:
+        """What the SDK refuses before it asks anybody is the caller's error, as without us, and recorded."""
+
+        class Odd:
+            def __bool__(self) -> bool:
+                raise RuntimeError("neither")
+
+            __str__ = __repr__ = __bool__  # type: ignore[assignment]
+
+        async def refused(session: ClientSession) -> str:
+            with pytest.raises(Exception) as caught:
+                await session.call_tool(Odd(), Odd())  # type: ignore[arg-type]
+            return type(caught.value).__name__
+
+        traced = connected(build_server("low"), refused)
+        assert [(name, status, kind) for name, _, _, status, kind in rows.calls()] == [
+            ("Odd", "error", traced)
+        ]
+        agenttrace.uninstall("mcp")
+        assert connected(build_server("low"), refused) == traced
+
+    @pytest.mark.parametrize("level", ["high", "low"])
+    @pytest.mark.parametrize("name", ["define", "fail", "hallucinated"])
+    def test_of_a_result_is_as_without_us(self, rows: Rows, level: str, name: str) -> None:
+        """A program sees equal results, field by field, with tracing on, off and not installed."""
+        found = [call(build_server(level), name, {"word": "a"})]
+        agenttrace.disable()
+        found.append(call(build_server(level), name, {"word": "a"}))
+        agenttrace.uninstall("mcp")
+        found.append(call(build_server(level), name, {"word": "a"}))
+        assert found[0] == found[1] == found[2]
+        assert found[0].model_fields_set == found[1].model_fields_set == found[2].model_fields_set
 
 
 class TestNesting:
