@@ -35,6 +35,14 @@ _MS_PER_DAY = 86_400_000
 )
 @click.option("--keep-failed", is_flag=True, help="Keep those that failed or hide a failure.")
 @click.option("--dry-run", is_flag=True, help="Change nothing, and say what would go.")
+@click.option(
+    "--always",
+    "always",
+    flag_value=True,
+    default=None,
+    help="From now on do so about once an hour, while anybody records.",
+)
+@click.option("--never", "always", flag_value=False, default=None, help="Do so no more.")
 @json_option
 @database_option
 def command(
@@ -42,6 +50,7 @@ def command(
     max_size_bytes: int | None,
     keep_failed: bool,
     dry_run: bool,
+    always: bool | None,
     as_json: bool,
     database: str | None,
 ) -> None:
@@ -50,9 +59,15 @@ def command(
 
     Whole conversations go, the oldest first; those that are running stay. Other processes may go on
     recording meanwhile. With --keep-failed the ones stay that failed, were interrupted, or hold a
-    failure that was swallowed or escaped.
+    failure that was swallowed or escaped. --always keeps these limits in the database, and the
+    processes that record to it keep to them; --never forgets them.
     """
-    if older_than_ms is None and max_size_bytes is None:
+    is_limited = older_than_ms is not None or max_size_bytes is not None
+    if always is False and (is_limited or dry_run):
+        raise click.UsageError("--never stands alone.")
+    if always and dry_run:
+        raise click.UsageError("--always and --dry-run: try it first, then set it.")
+    if not is_limited and always is not False:
         raise click.UsageError("say what is too old or too large: --older-than 30d, --max-size 2GB, or both.")
     # Late: the database library is loaded by commands that need it, not by `--help`.
     from agenttrace.store.event_store import TraceStore
@@ -65,8 +80,19 @@ def command(
         except StoreMissing as exc:
             what = str(exc).partition(";")[0].rstrip(".")
             raise Refusal(f"{what}.\n{MAKE_ONE}", EXIT_NO_DATABASE) from exc
+        older_than_days = None if older_than_ms is None else older_than_ms / _MS_PER_DAY
+        if always is not None:
+            store.prune_always(
+                older_than_days=older_than_days, max_size_bytes=max_size_bytes, keep_failed=keep_failed
+            )
+        if always is False:
+            if as_json:
+                print_json({"always": False})
+            else:
+                click.echo("nothing is pruned any more but by `agenttrace prune`.")
+            return
         pruned = store.prune(
-            older_than_days=None if older_than_ms is None else older_than_ms / _MS_PER_DAY,
+            older_than_days=older_than_days,
             max_size_bytes=max_size_bytes,
             keep_failed=keep_failed,
             dry_run=dry_run,
@@ -86,6 +112,8 @@ def command(
         f"deleted {gone}{blobs}: {render_bytes(pruned.freed_bytes)} given back,"
         f" {render_bytes(pruned.size_bytes)} in use."
     )
+    if always:
+        note("from now on the processes that record here do so about once an hour; --never ends it.")
     if max_size_bytes is not None and pruned.size_bytes > max_size_bytes:
         note(
             f"the database is still larger than {render_bytes(max_size_bytes)}: what is left is running,"

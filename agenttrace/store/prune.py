@@ -9,14 +9,14 @@ of its own. A dry run changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
-from agenttrace.store.collect import collect_blobs, give_back_pages, used_bytes
+from agenttrace.store.collect import collect_blobs, iter_collect, iter_give_back, used_bytes
 from agenttrace.store.connection import StoreDatabase
 from agenttrace.store.patience import patiently
 
-__all__ = ["Pruned", "prune"]
+__all__ = ["Limits", "Pruned", "iter_prune", "prune"]
 
 _EVENTS_PER_STEP = 2_000
 _MEASURE_EVERY_EVENTS = 20_000
@@ -45,6 +45,24 @@ class Pruned(NamedTuple):
     """Of a dry run, an estimate from the conversations' share of all events."""
     size_bytes: int
     """What is in use afterwards."""
+
+
+class Limits(NamedTuple):
+    """What goes, and what stays though it would."""
+
+    older_than_ms: int | None = None
+    """Conversations whose last event is older than this; None: none for their age."""
+    max_size_bytes: int | None = None
+    """The oldest, while the database is larger; None: none for their size."""
+    keep_failed: bool = False
+    """Those stay that failed, were interrupted, or hold a failure that was swallowed or escaped."""
+
+
+Attempt = Callable[[Callable[[], Any]], Any]
+
+
+def _at_once(work: Callable[[], Any]) -> Any:
+    return work()
 
 
 class _Candidate(NamedTuple):
@@ -77,29 +95,58 @@ def prune(
         StoreBusy: Another process held the lock for 10 s; what was deleted until then is gone.
     """
     size_bytes = used_bytes(database)
-    candidates = _find(database, keep_failed)
+    limits = Limits(older_than_ms, max_size_bytes, keep_failed)
     if dry_run:
+        candidates = _find(database, keep_failed)
         return _estimate(database, candidates, now_ms, older_than_ms, max_size_bytes, size_bytes)
-    conversations = events = 0
+    steps = iter_prune(database, now_ms, limits, attempt=patiently)
+    conversations, events, blobs = (sum(counts) for counts in zip((0, 0, 0), *steps, strict=True))
+    after = used_bytes(database)
+    return Pruned(conversations, events, blobs, max(0, size_bytes - after), after)
+
+
+def iter_prune(
+    database: StoreDatabase, now_ms: int, limits: Limits, *, attempt: Attempt = _at_once
+) -> Iterator[tuple[int, int, int]]:
+    """
+    Prune in small steps, between which others may write, and the caller do something else.
+
+    Args:
+        now_ms: The present.
+        limits: What goes.
+        attempt: Does one transaction; ``patiently`` does it again while another process writes.
+
+    Yields:
+        How many conversations, events and blobs each step has deleted.
+
+    Raises:
+        StoreBusy: As *attempt* raises it; what was deleted until then is gone.
+    """
     since_measured = 0
-    for candidate in candidates:
-        is_old = older_than_ms is not None and candidate.last_ms < now_ms - older_than_ms
+    for candidate in _find(database, limits.keep_failed):
+        is_old = limits.older_than_ms is not None and candidate.last_ms < now_ms - limits.older_than_ms
         if not is_old:
-            if max_size_bytes is None:
+            if limits.max_size_bytes is None:
                 break
             if since_measured >= _MEASURE_EVERY_EVENTS:
                 since_measured = 0
-                patiently(lambda: collect_blobs(database, now_ms))
-            if used_bytes(database) <= max_size_bytes:
+                yield from _iter_collect(database, now_ms, attempt)
+            if used_bytes(database) <= limits.max_size_bytes:
                 break
-        gone = _delete(database, candidate.conversation_id)
-        conversations += gone is not None
-        events += gone or 0
-        since_measured += gone or 0
-    blobs = patiently(lambda: collect_blobs(database, now_ms))
-    patiently(lambda: give_back_pages(database))
-    after = used_bytes(database)
-    return Pruned(conversations, events, blobs, max(0, size_bytes - after), after)
+        for step in _steps(database, candidate.conversation_id, attempt):
+            since_measured += step[1]
+            yield step
+    yield from _iter_collect(database, now_ms, attempt)
+    for _ in iter_give_back(database):
+        yield 0, 0, 0
+
+
+def _iter_collect(database: StoreDatabase, now_ms: int, attempt: Attempt) -> Iterator[tuple[int, int, int]]:
+    if attempt is _at_once:
+        for blobs in iter_collect(database, now_ms):
+            yield 0, 0, blobs
+    else:
+        yield 0, 0, attempt(lambda: collect_blobs(database, now_ms))
 
 
 def _find(database: StoreDatabase, keep_failed: bool) -> list[_Candidate]:
@@ -131,21 +178,15 @@ def _estimate(
     return Pruned(conversations, events, 0, freed, size_bytes - freed)
 
 
-def _delete(database: StoreDatabase, conversation_id: str) -> int | None:
-    """Delete a conversation in steps; None where it is gone or has begun to run again."""
-    deleted = 0
-    for step in _steps(database, conversation_id):
-        if step is None:
-            return None
-        deleted += step
-    return deleted
-
-
-def _steps(database: StoreDatabase, conversation_id: str) -> Iterator[int | None]:
+def _steps(database: StoreDatabase, conversation_id: str, attempt: Attempt) -> Iterator[tuple[int, int, int]]:
+    """Delete a conversation; ends where it is gone or has begun to run again."""
     while True:
-        found = patiently(lambda: _delete_some(database, conversation_id))
-        yield found
-        if found is None or found < _EVENTS_PER_STEP:
+        found = attempt(lambda: _delete_some(database, conversation_id))
+        if found is None:
+            return
+        is_gone = found < _EVENTS_PER_STEP
+        yield int(is_gone), found, 0
+        if is_gone:
             return
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 from agenttrace import clock
 from agenttrace.errors import ConfigError
 from agenttrace.store import retention
+from agenttrace.store.automatic import PRUNE, render_limits
 from agenttrace.store.connection import StoreDatabase
 from agenttrace.store.patience import patiently
-from agenttrace.store.prune import Pruned, prune
+from agenttrace.store.prune import Limits, Pruned, prune
 from agenttrace.store.settings import DEFAULT_RETENTION_DAYS, RETENTION_DAYS, StoreSettings
 
 __all__ = ["StoreUpkeep"]
@@ -80,16 +81,40 @@ class StoreUpkeep:
             ConfigError: A number is not allowed, or neither limit is given.
             StoreError: The database cannot be read or written.
         """
+        limits = _build_limits(older_than_days, max_size_bytes, keep_failed)
+        database = self.open_reader() if dry_run else self._writer()
+        return prune(database, clock.now_ms(), **limits._asdict(), dry_run=dry_run)
+
+    def prune_always(
+        self,
+        *,
+        older_than_days: float | None = None,
+        max_size_bytes: int | None = None,
+        keep_failed: bool = False,
+    ) -> None:
+        """
+        Have the processes that write to this database prune it by themselves, about once an hour.
+
+        Args:
+            older_than_days: As in ``prune``; without both limits nothing is pruned any more.
+            max_size_bytes: As in ``prune``.
+            keep_failed: As in ``prune``.
+
+        Raises:
+            ConfigError: A number is not allowed.
+            StoreError: The database cannot be written.
+        """
         if older_than_days is None and max_size_bytes is None:
-            raise ConfigError("prune: give older_than_days, max_size_bytes or both.")
-        days = None if older_than_days is None else retention.parse_retention_days(older_than_days)
-        if max_size_bytes is not None and (isinstance(max_size_bytes, bool) or max_size_bytes < 0):
-            raise ConfigError(f"max_size_bytes={max_size_bytes!r}: give a number of bytes, 0 or more.")
-        return prune(
-            self.open_reader() if dry_run else self._writer(),
-            clock.now_ms(),
-            older_than_ms=None if days is None else int(days * retention.MS_PER_DAY),
-            max_size_bytes=max_size_bytes,
-            keep_failed=keep_failed,
-            dry_run=dry_run,
-        )
+            self.settings.pop(PRUNE, None)
+            return
+        self.settings[PRUNE] = render_limits(_build_limits(older_than_days, max_size_bytes, keep_failed))
+
+
+def _build_limits(older_than_days: float | None, max_size_bytes: int | None, keep_failed: bool) -> Limits:
+    if older_than_days is None and max_size_bytes is None:
+        raise ConfigError("prune: give older_than_days, max_size_bytes or both.")
+    days = None if older_than_days is None else retention.parse_retention_days(older_than_days)
+    if max_size_bytes is not None and (isinstance(max_size_bytes, bool) or max_size_bytes < 0):
+        raise ConfigError(f"max_size_bytes={max_size_bytes!r}: give a number of bytes, 0 or more.")
+    older_than_ms = None if days is None else int(days * retention.MS_PER_DAY)
+    return Limits(older_than_ms, None if max_size_bytes is None else int(max_size_bytes), keep_failed)

@@ -2,9 +2,9 @@
 What a living writer does beside its own ring.
 
 It looks for rings of dead processes of its database, so that a pool worker's events
-do not wait for the next start; it says that its process lives; and, where asked to,
-it has the system write the log of the database to the disk. Invariant: none of this
-delays a fork by more than one transaction.
+do not wait for the next start; it says that its process lives; where a setting asks for it,
+it prunes the database; and, where asked to, it has the system write the log of the database to
+the disk. Invariant: none of this delays a fork by more than one transaction.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from agenttrace.write.recovery import recover
 from agenttrace.write.ring import Ring
 
 if TYPE_CHECKING:
+    from agenttrace.store.automatic import AutomaticPrune
     from agenttrace.store.batch import EventSink
     from agenttrace.write.drain import Drain
 
@@ -34,6 +35,7 @@ class Housekeeping:
     def __init__(self, ring: Ring, sync_interval_s: float | None = None) -> None:
         self._ring = ring
         self._sync_interval_s = sync_interval_s
+        self._pruning: AutomaticPrune | None = None
         now_s = time.monotonic()
         self._recovered_s = now_s - RECOVER_EVERY_S
         self._touched_s = now_s
@@ -67,11 +69,26 @@ class Housekeeping:
         if now_s - self._touched_s >= TOUCH_EVERY_S and not must_end():
             self._touched_s = now_s
             sink.touch(self._ring.info.process, drain.counters())
+        self._prune(sink, must_end)
         if self._sync_interval_s is not None and now_s - self._synced_s >= self._sync_interval_s:
             self._synced_s = now_s
             if drain.written_count != self._written_count:
                 self._written_count = drain.written_count
                 sync_log(self._ring.info.database)
+
+    def _prune(self, sink: EventSink, must_end: Callable[[], bool]) -> None:
+        if must_end() or self._ring.is_half_full() or sink.target.is_memory:
+            return
+        if self._pruning is None:
+            from agenttrace.store.automatic import AutomaticPrune  # late: brings peewee with it
+
+            self._pruning = AutomaticPrune()
+        try:
+            self._pruning.run(lambda: sink.database, must_end)
+        except StoreBusy:
+            raise
+        except Exception as exc:
+            contain("write.prune", exc)
 
 
 def sync_log(database: str) -> None:

@@ -42,6 +42,29 @@ class TestPrune:
         done = invoke("prune", *arguments)
         assert done.exit_code == 2 and said in done.output
 
+    def test_always_and_never(self, database: Path, invoke: Invoke) -> None:
+        """Limits are kept in the database, ``stats`` says so, and they are forgotten again."""
+        done = invoke("prune", "--older-than", "30d", "--max-size", "2GB", "--keep-failed", "--always")
+        assert done.exit_code == 0 and "once an hour" in done.stderr
+        said = invoke("stats").stdout
+        assert "pruned by itself, once an hour: what is older than 30 days" in said
+        assert "failed ones kept; not yet" in said
+        limits = json.loads(invoke("stats", "--json").stdout)["pruning"]["limits"]
+        assert limits["older_than_ms"] == 30 * 86_400_000 and limits["keep_failed"] is True
+        assert invoke("prune", "--never").stdout.startswith("nothing is pruned any more")
+        assert "pruned by itself" not in invoke("stats").stdout
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [("--never", "--older-than", "1d"), ("--always",), ("--always", "--max-size", "1GB", "--dry-run")],
+    )
+    def test_always_needs_limits_and_never_none(
+        self, arguments: tuple[str, ...], database: Path, invoke: Invoke
+    ) -> None:
+        """What contradicts itself is refused before anything is deleted."""
+        assert invoke("prune", *arguments).exit_code == 2
+        assert invoke("prune", "--max-size", "2GB").stdout.startswith("deleted 0 conversations")
+
     def test_no_database(self, clean_environment: Path, invoke: Invoke) -> None:
         """Without a database it says where it looked, and makes none."""
         done = invoke("prune", "--older-than", "1d")
