@@ -97,17 +97,23 @@ class Message:
 
     def _add_delta(self, index: Any, delta: Any) -> str | None:
         kind = field_of(delta, "type")
+        if not isinstance(index, int) or not isinstance(kind, str) or index not in self._blocks:
+            return None
         if kind in _PIECES:
             name, told = _PIECES[kind]
             piece = field_of(delta, told)
-            if isinstance(piece, str) and index in self._blocks:
+            if isinstance(piece, str):
                 self._add_piece(index, name, piece)
                 return piece if name == "text" else None
-        elif kind == "citations_delta" and index in self._blocks:
-            citations = self._blocks[index].get("citations") or []
-            if len(citations) < _KEPT_BLOCKS:
-                self._blocks[index]["citations"] = [*citations, _as_data(field_of(delta, "citation"))]
+        elif kind == "citations_delta":
+            self._add_citation(self._blocks[index], _as_data(field_of(delta, "citation")))
         return None
+
+    def _add_citation(self, block: dict[str, Any], citation: Any) -> None:
+        citations = block.get("citations")
+        citations = citations if isinstance(citations, list) else []
+        if len(citations) < _KEPT_BLOCKS:
+            block["citations"] = [*citations, citation]
 
     def _add_piece(self, index: int, name: str, piece: str) -> None:
         room_chars = _KEPT_CHARS - self._chars

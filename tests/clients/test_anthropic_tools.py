@@ -161,8 +161,9 @@ class TestRunner:
             (3, "ok", 2),
             (4, "ok", None),
         ]
-        assert [turn.call["input"] for turn in turns] == [
-            provider.bodies[number]["messages"] for number in (0, 1, 2, 4)
+        # What was sent before may be a reference.
+        assert [turn.call["input"][-1] for turn in turns] == [
+            provider.bodies[number]["messages"][-1] for number in (0, 1, 2, 4)
         ]
         assert turns[0].call["params"]["tools"] == provider.bodies[0]["tools"]
 
