@@ -32,6 +32,8 @@ _ROOT = Path(__file__).resolve().parent.parent.parent
 _BEGIN, _END = "<!-- peers: begin -->", "<!-- peers: end -->"
 KILLED_CALLS = 300
 """Finished calls before the process is killed."""
+BUDGETS = {"langfuse": 1 / 30, "logfire": 1 / 30}
+"""At most which share of a peer's time on the caller's thread a call may take."""
 _PATIENCE_S = 60.0
 """How long a peer may take over one round; it is killed then, and the table says so."""
 _ARRIVAL_S = 3.0
@@ -283,7 +285,26 @@ def render(outcomes: list[Outcome], machine: Mapping[str, object]) -> str:
             outcome.peer.stored,
         ]
         lines.append(f"| {title} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    budgets = _render_budgets({outcome.peer.name: outcome for outcome in outcomes}, wall_bare)
+    return "\n".join([*lines, *budgets]) + "\n"
+
+
+def _render_budgets(outcomes: Mapping[str, Outcome], bare: float) -> list[str]:
+    """Say of each budget whether it is met; the ratio is taken within each round."""
+    ours = outcomes.get("agenttrace")
+    lines = []
+    for name, limit in BUDGETS.items():
+        theirs = outcomes.get(name)
+        if ours is None or theirs is None or ours.problem or theirs.problem:
+            continue
+        rounds = zip(ours.wall_us, theirs.wall_us, strict=True)
+        ratio = sample([(mine - bare) / (other - bare) for mine, other in rounds])
+        verdict = "met" if ratio.median <= limit else "NOT MET"
+        lines.append(
+            f"A call of ours takes 1/{1 / ratio.median:.0f} (1/{1 / ratio.high:.0f} to 1/{1 / ratio.low:.0f}) of"
+            f" one of {theirs.peer.title}; budget 1/{1 / limit:.0f}: {verdict}."
+        )
+    return ["", *lines] if lines else []
 
 
 def _put_into(page: Path, table: str) -> None:

@@ -64,6 +64,25 @@ class TestPeers:
         outcome = Outcome(PEERS[3], problem="not installed: no matching distribution")
         assert "no matching distribution" in render([outcome], MACHINE)
 
+    @pytest.mark.parametrize(("logfire_us", "verdict"), [(160.0, "1/40 (1/40 to 1/40)"), (80.0, "NOT MET")])
+    def test_budgets(self, logfire_us: float, verdict: str) -> None:
+        """Each budget is printed as met or not, over the undecorated call."""
+        by_name = {peer.name: peer for peer in PEERS}
+        outcomes = [
+            Outcome(by_name["bare"], wall_us=[0.5, 0.5], cpu_us=[0.5, 0.5], import_ms=[1.0]),
+            Outcome(by_name["agenttrace"], wall_us=[4.5, 4.5], cpu_us=[30.0, 30.0], import_ms=[1.0]),
+            Outcome(
+                by_name["logfire"],
+                wall_us=[logfire_us + 0.5] * 2,
+                cpu_us=[200.0, 200.0],
+                import_ms=[1.0],
+            ),
+            Outcome(by_name["langfuse"], problem="not installed"),
+        ]
+        (line,) = [line for line in render(outcomes, MACHINE).splitlines() if "budget" in line]
+        assert verdict in line and "Logfire" in line
+        assert ("budget 1/30: met." in line) is (logfire_us == 160.0)
+
     @pytest.mark.slow
     def test_undecorated(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """The comparison runs whole for the one that needs no package."""
