@@ -94,6 +94,8 @@ def emit_error(
             extra["retry_of"] = operation.retry_of
     error = build_error(exc)
     error["frames"] = [*_callers_of(operation), *error["frames"]]
+    if not error["frames"] and exc.__traceback__ is not None:
+        error["frames"] = [find_handler(2)]  # raised by the call itself: arguments that do not fit
     note_failure(operation, error_id, type(exc).__name__, error)
     emit(
         "error",

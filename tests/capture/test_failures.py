@@ -114,6 +114,20 @@ class TestIdentity:
         assert [frame["function"] for frame in frames] == ["fail"]
         assert frames[0]["file"] == __file__ and frames[0]["line"] > 0
 
+    def test_frames_of_arguments_that_do_not_fit(self, published: Published) -> None:
+        """The call itself raises, above every line of the tool: the line that made it is named."""
+
+        @traced_tool
+        def narrow(at: str) -> None:
+            pass
+
+        with agent_scope("a"), pytest.raises(TypeError):
+            narrow(where="x")  # type: ignore[call-arg]
+        (error,) = published("error")
+        (frame,) = error.payload["error"]["frames"]
+        assert frame["file"] == __file__
+        assert frame["function"].endswith("test_frames_of_arguments_that_do_not_fit")
+
     def test_frames_of_a_deep_recursion_are_bounded(self) -> None:
         """At most fifty frames, the first and the last."""
 
