@@ -121,7 +121,7 @@ def _bound_of(proc: Any) -> Any:
 def _describe_given(given: Any) -> Any:
     """Give a node's state; of a task, which is called like a function, its arguments."""
     if not (isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], dict)):
-        return describe_state(given)
+        return describe_state(given, is_known=True)
     args, kwargs = given
     described = {"args": [describe_state(one) for one in args]} if isinstance(args, tuple) else {"args": args}
     return {**described, **({"kwargs": describe_state(kwargs)} if kwargs else {})}

@@ -81,9 +81,9 @@ class GraphRun:
         with contained("integrations.langgraph.run"):
             output = self._output
             if type(output) is _Update:
-                given: Any = {name: describe_state(one) for name, one in output.items()}
+                given: Any = {name: describe_state(one, is_known=True) for name, one in output.items()}
             else:
-                given = describe_state(output)
+                given = describe_state(output, is_known=True)
             if self._place is not None:
                 self._place.end_graph(call, given, failure_of(exc))
 

@@ -43,6 +43,37 @@ def add(*items: Any) -> Any:
     return lambda state: {"log": list(items)}
 
 
+class Hostile:
+    """What answers no question."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise ValueError(name)
+
+    def __repr__(self) -> str:
+        raise ValueError
+
+
+class Sly(dict[str, Any]):
+    """A dict that only says that it is one."""
+
+    def __contains__(self, key: object) -> bool:
+        raise ValueError(key)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        raise ValueError(key)
+
+
+ODD: dict[str, Any] = {
+    "hostile": Hostile,
+    "sly": lambda: Sly(role=1),
+    "list of sly": lambda: [Sly(role=1)],
+    "object": object,
+    "long": lambda: 2**70,
+    "surrogate": lambda: "\ud800",
+    "bytes": lambda: b"x",
+}
+
+
 def tree(rows: Rows) -> list[tuple[str, str | None, str]]:
     """Give ``(name, name of the parent, status)`` of each run of an agent, in their order."""
     return rows(
@@ -149,6 +180,18 @@ class TestGraph:
             (2, 4)
         ]
 
+    def test_keeps_a_long_message_where_it_was_made(self, rows: Rows) -> None:
+        """It stands whole in what the graph was given and what a node gave; elsewhere is its beginning."""
+        asked, answered = "why " * 500, "because " * 500
+        build_agent([], answered).invoke({"messages": [("user", asked)]})
+        (graph, node), (first, last) = rows.events("agent_start"), rows.events("agent_end")
+        assert graph["payload"]["input"] == {"messages": [["user", asked]]}
+        assert first["payload"]["output"] == {"messages": [{"role": "assistant", "content": answered}]}
+        for state, text in ((node["payload"]["input"], asked), (last["payload"]["output"], answered)):
+            cut = state["messages"][-1]["content"]
+            assert cut["$agenttrace"] == "cut" and cut["bytes"] == len(text)
+            assert text.startswith(cut["head"]) and 400 < len(cut["head"]) <= 512
+
     def test_keeps_no_history_twice(self, rows: Rows) -> None:
         """Of the messages in a state, the last is kept with each run, and how many stood before it."""
         build_agent([], asks(("none", {})), "done").invoke({"messages": [("user", "long " * 100)]})
@@ -169,6 +212,15 @@ class TestGraph:
             mark, *kept = state["log"]
             assert kept[-1] in (make(99), make(100)) and len(kept) == (1 if isinstance(make(0), dict) else 32)
             assert mark["$agenttrace"] == "cut" and mark["items"] + len(kept) in (100, 101)
+
+    @pytest.mark.parametrize("name", list(ODD))
+    def test_is_told_whatever_it_passes_on(self, rows: Rows, name: str) -> None:
+        """Values that refuse to be looked at cost nothing but themselves."""
+        odd = ODD[name]()
+        graph = build_line(("first", lambda state: {"log": [odd]}), ("second", lambda state: {"log": [1]}))
+        assert graph.invoke({"log": [odd]})["log"][-1] == 1
+        assert [status for *_, status in tree(rows)] == ["ok", "ok", "ok"]
+        assert not errors.LOSSES
 
     def test_is_told_whatever_its_state_is(self, rows: Rows) -> None:
         """States may be dataclasses or models, and hold what no JSON has."""
