@@ -12,21 +12,18 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any, Self
 
-from agenttrace import clock
 from agenttrace.capture import context
 from agenttrace.capture.agents import select_model
 from agenttrace.capture.calls import end_in_child
 from agenttrace.capture.context import CURRENT, PIPE, SWITCH, Operation
 from agenttrace.capture.deltas import Deltas
-from agenttrace.capture.emit import announce_agent, emit, encode_value, object_of
-from agenttrace.capture.detectors import type_of_returned
-from agenttrace.capture.failures import emit_returned_failure, record_failure, status_of
+from agenttrace.capture.emit import announce_agent
+from agenttrace.capture.failures import status_of
 from agenttrace.capture.handles import ScopeHandle
 from agenttrace.capture.rebuilt import TurnCalls
-from agenttrace.capture.history import encode_sent
-from agenttrace.capture.run_budget import note_turn
 from agenttrace.capture.turn_attempts import TurnAttempts
 from agenttrace.capture.turn_facts import TurnFacts
+from agenttrace.capture.turn_rows import write_call, write_turn
 from agenttrace.errors import contain, contained
 
 __all__ = ["ModelTurn", "model_turn"]
@@ -141,20 +138,9 @@ class ModelTurn(ScopeHandle):
         agent.turns += 1
         given = self._given_turn
         self._turn_column = {"turn_in_run": agent.turns} if given is None else {"turn": given}
-        operation = Operation("model", self._model, parent.conversation_id, agent, parent)
-        sent = encode_sent(agent.conversation_id, operation.span_id, self._input, self._params)
-        is_kept = emit(
-            "model_call",
-            agent,
-            object_of(input=sent.input, params=sent.params),
-            span_id=operation.span_id,
-            parent_span_id=parent.span_id,
-            extra={**self._turn_column, "model": self._model, "provider": self._facts.provider},
-            ts_ns=operation.started_ns,
+        operation = write_call(
+            parent, self._model, self._facts.provider, self._turn_column, self._input, self._params
         )
-        if is_kept:
-            sent.remember()
-        operation.recorded = True
         calls.begin(operation.span_id)
         self._calls = calls
         self._begin(operation)
@@ -330,59 +316,10 @@ class ModelTurn(ScopeHandle):
         if operation.epoch != PIPE.epoch:
             end_in_child(operation)
             return
-        agent = operation.agent
-        assert agent is not None, "a model turn has an agent"
-        if operation.caught is not None:
-            operation.caught.settle()
         attempts.end(exc)
-        status, error_id, error_type = "ok", None, None
-        if exc is not None:
-            status = status_of(exc)
-            error_type = None if status == "stopped_early" else type(exc).__name__
-            if status == "error":
-                error_id = record_failure(operation, exc, agent)
-        elif (failure := self._facts.told_failure()) is not None:
-            status, error_type = "error", type_of_returned(failure.value)
-            error_id = emit_returned_failure(operation, agent, failure.value, "model_turn")
-        output = self._facts.told("output")
-        if output is None or status != "ok":
-            deltas.write_rest()
-        if output is None:
-            output = b"null" if deltas.text is None else encode_value(deltas.text)
-        first_chunk_ms, ending = deltas.first_chunk_ms, self._facts.told_ending()
-        payload = object_of(
-            output=output,
-            first_chunk_ms=None if first_chunk_ms is None else b"%.3f" % first_chunk_ms,
-            **ending,
-            late=b"true" if agent.closed else None,
-        )
-        if operation.caught is not None:
-            payload = operation.caught.close(payload)
-        usage = self._facts.told_usage()
-        columns = {
-            **self._turn_column,
-            "attempt": operation.attempt,
-            "model": self._facts.told("answered") or self._model,
-            "provider": self._facts.told("provider"),
-            **usage,
-        }
-        now_ns = clock.now_ns()
-        emit(
-            "model_turn",
-            agent,
-            payload,
-            span_id=operation.span_id,
-            parent_span_id=operation.parent_span_id,
-            status=status,
-            duration_ms=(now_ns - operation.started_ns) / 1_000_000,
-            error_id=error_id,
-            error_type=error_type,
-            extra=columns,
-            ts_ns=now_ns,
-        )
+        now_ns = write_turn(operation, self._model, self._turn_column, self._facts, deltas, exc)
         if self._calls is not None:
             self._calls.close(now_ns)
-        note_turn(operation, columns, ending)
 
 
 def _turn_around(operation: Operation | None) -> ModelTurn | None:
