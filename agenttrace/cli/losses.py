@@ -26,6 +26,8 @@ _MEANINGS = {
     "after_fork": "what was cut off by a fork",
     "late": "recorded after the end of the program had begun",
     "side_file": "an event larger than the ring could not be kept beside it; is the disk full?",
+    "error": "recording an event failed; the program's log (agenttrace) says why",
+    "write.no_ring": "there was no memory for a ring",
     "writer_thread": "events of the writer's own thread are never recorded",
     "scope_left_out_of_order": "scopes closed in another order than opened; a `with` held over a `yield`?",
     "capture.scope_too_long": "ids too long to hand to another process; give shorter ones",

@@ -10,19 +10,20 @@ So it does not matter where a process dies, nor who goes on.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from agenttrace.errors import RingTaken, StoreError
 from agenttrace.events import H_TS_NS, ProcessInfo
-from agenttrace.write.frames import Outside, iter_fields, needed_bytes, parse_outside, render_event_id
+from agenttrace.write.frames import iter_fields, needed_bytes, parse_outside, render_event_id
 from agenttrace.write.header import Shortage
 from agenttrace.write.notes import Notes
 from agenttrace.write.pipeline import Pipeline
+from agenttrace.write.source import Source
 
 if TYPE_CHECKING:
     from agenttrace.store.batch import EventSink, Finish, ProcessCounters, Record
 
-__all__ = ["ROWS_PER_BATCH", "Drain", "Source"]
+__all__ = ["ROWS_PER_BATCH", "Drain"]
 
 ROWS_PER_BATCH = 4000
 """The longest transaction; under a busy main thread a short one costs as many turns of the GIL."""
@@ -30,48 +31,6 @@ ROWS_PER_BATCH = 4000
 _WINDOW_BYTES = 4 * 1024 * 1024
 _PATIENCE = 5
 """How often a frame is tried that this process lacks memory or descriptors for."""
-
-
-class Source(Protocol):
-    """A ring as the drainer sees it: this process's own, or a dead one's file."""
-
-    ring_id: str
-
-    @property
-    def process_id(self) -> str:
-        """Whose ring it is."""
-
-    @property
-    def head(self) -> int:
-        """Where the last frame ends."""
-
-    @property
-    def tail(self) -> int:
-        """Where the first frame begins that may not be stored."""
-
-    def read(self, start: int, end: int) -> bytes:
-        """Copy the stream between two places; may be shorter where the file is."""
-
-    def advance(self, place: int) -> None:
-        """Take note that everything before *place* is stored."""
-
-    def dropped(self) -> dict[str, int]:
-        """Give the drops by reason."""
-
-    def failures(self) -> dict[str, int]:
-        """Give what else went wrong in the process that lives, by place."""
-
-    def shortage(self) -> Shortage | None:
-        """Give the drops for want of room that no note has told of."""
-
-    def tell(self, shortage: Shortage) -> None:
-        """Take note that a note has told of them."""
-
-    def read_outside(self, outside: Outside) -> bytes:
-        """Give an event kept in a side file; ValueError where there is none."""
-
-    def forget_outside(self, number: int) -> None:
-        """Remove a side file whose event is stored."""
 
 
 class _Batch(NamedTuple):

@@ -79,9 +79,10 @@ DROP_REASONS = (
     "writer_thread",
     "after_fork",
     "late",
+    "error",
 )
 """Why events were dropped: no room in time; no room for an event larger than the ring;
-recorded by the writer itself; cut off by a fork; no ring any more."""
+recorded by the writer itself; cut off by a fork; no ring any more; recording it failed."""
 
 
 ROOM_REASONS = ("full", "side_file")

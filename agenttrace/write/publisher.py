@@ -21,6 +21,7 @@ from agenttrace.write.backpressure import WAIT_S, is_finalising, may_wait
 from agenttrace.write.past import Past
 from agenttrace.write.ring import CLOSED, FULL, NUDGE, OVERSIZE, Ring
 from agenttrace.write.ring_base import Waiting
+from agenttrace.write.threads import Pause
 from agenttrace.write.turn import Turn
 from agenttrace.write.writer import Writer
 
@@ -81,6 +82,10 @@ class Publisher:
         self._turn: Turn = _NO_TURN
         self._making = RLock()  # protects the making of these three
         self._waiting: deque[Waiting] = deque()
+        self._has_failed = False
+        """The last try to make a ring failed."""
+        self._make_after_s = 0.0
+        self._make_pause = Pause(0.05, 1.0)
         self._is_ending = False
         """A ring is being emptied for good."""
         self._past = Past()
@@ -121,8 +126,8 @@ class Publisher:
                 return True  # forked meanwhile; the parent has it
             if outcome == CLOSED:
                 found = self._open_ring(body)
-                if found is None:
-                    return not sys.is_finalizing()
+                if isinstance(found, bool):
+                    return found
                 ring = found
                 outcome = ring.put(body)
                 continue
@@ -136,15 +141,19 @@ class Publisher:
                     ring.begin_shortage(clock.now_ns())
                     ring.count_drop(reason)
                     return False
-        writer = self._writer
-        if writer is None:
-            return True
-        if not writer.is_threaded:
-            ring.expect_writer(resting=True)
-            self._store_late(ring, writer)
-        elif outcome == NUDGE:
-            writer.call()
+        if self._writer is not None:
+            self._have_it_stored(ring, self._writer, outcome)
         return True
+
+    def _have_it_stored(self, ring: Ring, writer: Writer, outcome: int) -> None:
+        try:
+            if not writer.is_threaded:
+                ring.expect_writer(resting=True)
+                self._store_late(ring, writer)
+            elif outcome == NUDGE:
+                writer.call()
+        except Exception as exc:
+            contain("write.call", exc)  # the event is in the ring: it is neither lost nor to be put again
 
     def _wait_for_room(self, ring: Ring, put: Callable[[bytes], int], body: bytes) -> int:
         """Try again until there is room, for as long as this place in the program may wait."""
@@ -184,25 +193,48 @@ class Publisher:
             if isinstance(exc, ValueError) and ring.is_closed:
                 # Of an abandoned one the parent has it.
                 return ring.is_abandoned or self._attend(ring, CLOSED, body)
-            self._past.count("error")
+            self._count_failed(ring)
             contain("write.publish", exc)
         except Exception:
             if is_strict():
                 raise
         return False
 
-    def _open_ring(self, body: bytes) -> Ring | None:
-        """Give the ring, making one when needed; None where *body* has been taken care of."""
+    def _count_failed(self, ring: Ring) -> None:
+        """Count an event in the ring's head, where a crash does not lose the count, or else here."""
+        try:
+            ring.count_drop("error")
+        except Exception:
+            self._past.count("error")
+
+    def _open_ring(self, body: bytes) -> Ring | bool:
+        """Give the ring, making one when needed; True where *body* is taken care of, False where dropped."""
         if sys.is_finalizing():
             self._past.count("late")
-            return None
+            return False
         if self._making._is_owned():  # type: ignore[attr-defined]
             self._waiting.append(Waiting(body))  # the ring that this thread is making will begin with it
-            return None
+            return True
         with self._making:
-            if self._ring.is_closed and not self._make_ring():
-                return None
-            return self._ring
+            if not self._ring.is_closed:
+                return self._ring
+            if time.monotonic() < self._make_after_s:
+                self._past.count("no_ring")
+                return False
+            return self._ring if self._try_to_make_ring() else True
+
+    def _try_to_make_ring(self) -> bool:
+        """As ``_make_ring``; after a second failure there are pauses, since each try costs milliseconds."""
+        try:
+            is_made = self._make_ring()
+        except Exception:
+            if self._has_failed:
+                self._make_after_s = time.monotonic() + self._make_pause.longer()
+            self._has_failed = True
+            raise
+        self._has_failed = False
+        self._make_pause.reset()
+        return is_made
 
     def _make_ring(self) -> bool:
         """Make ring, writer and turn; False in a child that was forked meanwhile."""

@@ -247,5 +247,7 @@ class Recorder(Publisher):
         return FlushResult(written, pending, sum(self._dropped().values()) + failed)
 
     def _dropped(self) -> dict[str, int]:
-        dropped = self._past.dropped if self._ring.is_closed else self._ring.dropped()
-        return {**dropped, **self._past.lost}
+        dropped = dict(self._past.dropped if self._ring.is_closed else self._ring.dropped())
+        for reason, count in self._past.lost.items():
+            dropped[reason] = dropped.get(reason, 0) + count
+        return dropped

@@ -37,6 +37,8 @@ _FORK_WAIT_S = 2.0
 _FORK_DRAIN_S = 0.5
 _EXIT_WAIT_S = 0.5
 _START_AGAIN_S = 1.0
+_START_WAIT_S = 2.0
+"""Then another is started: without memory a thread may end before any code of ours runs in it."""
 _DENSE_COUNT = 50
 _DENSE_S = 0.25
 """How long events wait for company after so many had to be stored: a batch costs 1 ms whatever is in it."""
@@ -99,7 +101,8 @@ class Writer:
         self._native_ids: set[int] = set()
         """Our threads since the last fork, as the system numbers them."""
         self._is_closing = False
-        self._is_starting = False
+        self._starting_until_s = 0.0
+        """Until when a thread that was started, and has not come to run yet, is waited for."""
         self._start_after_s = 0.0
 
     # ------------------------------------------------------------------ from any thread
@@ -226,14 +229,17 @@ class Writer:
     def _see_threads_off(self) -> None:
         """Wait until the system knows of no thread of ours: Python warns when a fork happens beside one."""
         deadline_s = time.monotonic() + _EXIT_WAIT_S
-        while self._is_starting or not all(map(has_ended, tuple(self._native_ids))):
+        while self._is_starting() or not all(map(has_ended, tuple(self._native_ids))):
             if time.monotonic() > deadline_s:
                 break
             time.sleep(0.0001)
         self._native_ids.clear()
 
     def _is_alive(self) -> bool:
-        return bool(self.turn.ident or self._is_starting)
+        return bool(self.turn.ident or self._is_starting())
+
+    def _is_starting(self) -> bool:
+        return self._starting_until_s > 0.0 and time.monotonic() < self._starting_until_s
 
     def _must_end(self) -> bool:
         return bool(self._forkers or self._is_closing or self.turn.stopped)
@@ -244,27 +250,33 @@ class Writer:
             return False
         is_started = False
         try:
-            self._is_starting = True
+            self._starting_until_s = time.monotonic() + _START_WAIT_S
             is_started = start_masked(self._run)
         finally:
             if not is_started:
-                self._is_starting = False
+                self._starting_until_s = 0.0
                 self._start_after_s = time.monotonic() + _START_AGAIN_S
                 self.ring.expect_writer(resting=True)
         return is_started
 
     def _run(self) -> None:
-        self._native_ids.add(get_native_id())
-        if not self.turn.take(0.0):  # another drains, and looks once more when it is done
-            self._is_starting = False
-            return
-        if self._is_closing:  # it was started, and comes to run after the end: the ring may be gone
-            self._is_starting = False
-            self.turn.give()
-            return
-        self.turn.begin()
-        self._is_starting = False
         try:
+            self._native_ids.add(get_native_id())
+            if not self.turn.take(0.0):  # another drains, and looks once more when it is done
+                self._starting_until_s = 0.0
+                return
+            if self._is_closing:  # it was started, and comes to run after the end: the ring may be gone
+                self._starting_until_s = 0.0
+                self.turn.give()
+                return
+            self._work_in_turn()
+        except Exception:
+            count_loss("write.writer")  # no memory to begin or to end with: the next event tries again
+
+    def _work_in_turn(self) -> None:
+        try:
+            self.turn.begin()
+            self._starting_until_s = 0.0
             self._work()
         except Exception as exc:
             self._start_after_s = time.monotonic() + _START_AGAIN_S
@@ -278,6 +290,7 @@ class Writer:
             self.turn.end()
             self.ring.expect_writer(resting=True)
         finally:
+            self.turn.ident = 0  # also where there is no memory for a call
             self.turn.give()
         self._hand_over()
 

@@ -23,7 +23,7 @@ from tests.write.factory import read_rows
 
 __all__ = ["Kept", "check_database", "hold"]
 
-_EVENTS_LOST = ("frame: ", "torn", "database replaced", "write.error", "write.late")
+_EVENTS_LOST = ("frame: ", "torn", "database replaced", "write.error", "write.late", "write.no_ring")
 """What ``processes.failed`` counts by the event, and not by the try."""
 
 
@@ -84,7 +84,7 @@ def hold(
     else:
         assert missing == [], f"lost {len(missing)}"
     if emitted is not None:
-        assert kept.rows + kept.dropped.total() == emitted, kept
+        assert kept.rows + kept.dropped.total() == emitted, f"{kept.rows} rows, {kept.dropped}"
     told = sum(note["dropped"] for note in kept.notes if "dropped" in note)
     assert told <= kept.dropped["full"] + kept.dropped["side_file"], "told of more than was dropped"
     return kept

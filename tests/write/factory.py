@@ -112,8 +112,11 @@ def read_rows(database: str | Path, sql: str, *values: Any) -> list[tuple[Any, .
 
 
 def read_numbers(database: str | Path) -> list[int]:
-    """Give the numbers of the stored events in the order of storage."""
-    rows = read_rows(database, "SELECT payload FROM trajectory_events ORDER BY id")
+    """Give the numbers of the stored events in the order of storage; notes about losses have none."""
+    rows = read_rows(
+        database,
+        "SELECT payload FROM trajectory_events WHERE json_extract(payload, '$.level') IS NOT 'warning' ORDER BY id",
+    )
     return [json.loads(payload)["number"] for (payload,) in rows]
 
 

@@ -26,7 +26,7 @@ from agenttrace.write import ring as ring_module
 from agenttrace.write.recorder import Recorder
 from agenttrace.write.ring import Ring
 from agenttrace.write.writer import FlushResult
-from tests.write.factory import build_body, build_recorder, read_numbers, read_rows, recording
+from tests.write.factory import build_body, build_recorder, read_numbers, read_rows, recording, wait_until
 
 pytestmark = pytest.mark.usefixtures("each_way")
 
@@ -108,6 +108,61 @@ class TestARecorder:
             recorder.publish(None)  # type: ignore[arg-type]
             assert recorder.flush(10) == FlushResult(1, 0, 2)
         assert errors.LOSSES["write.publish"] == 2
+
+    def test_counts_no_event_as_lost_that_is_in_its_ring(
+        self, database: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Where the writer cannot be called, the event waits in the ring; neither dropped nor put twice."""
+        recorder = build_recorder(database)
+        recorder.publish(build_body(1))
+        recorder.flush(10)
+        writer = recorder._writer
+        assert writer is not None and recorder.ring is not None
+        recorder.ring.expect_writer(resting=True)
+        for error in (MemoryError(), ValueError("the memory is gone")):
+
+            def lacking(error: Exception = error) -> None:
+                raise error
+
+            with monkeypatch.context() as patch:
+                patch.setattr(writer, "call", lacking)
+                recorder.publish(build_body(2))
+            assert recorder.flush(10).dropped == 0
+            recorder.ring.expect_writer(resting=True)
+        assert recorder.shutdown() == FlushResult(3, 0, 0)
+        assert errors.LOSSES["write.call"] == 2
+
+    def test_does_not_try_for_a_ring_with_every_event(
+        self, database: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Making one may take milliseconds to fail: after a second failure it is tried now and then only."""
+        tries = 0
+
+        def broken(*_: Any, **__: Any) -> Ring:
+            nonlocal tries
+            tries += 1
+            raise OSError(12, "Cannot allocate memory")
+
+        recorder = build_recorder(database)
+        with monkeypatch.context() as patch:
+            patch.setattr(Ring, "create", broken)
+            for number in range(1000):
+                recorder.publish(build_body(number))
+        assert tries < 20
+        assert recorder.flush(1).dropped == 1000
+        wait_until(lambda: recorder.publish(build_body(1)))
+        assert recorder.flush(10).written == 1
+        recorder.shutdown()
+
+    def test_counts_what_failed_where_a_crash_does_not_lose_it(self, database: str) -> None:
+        """An event that could not be recorded is counted in the ring's head."""
+        recorder = build_recorder(database, flush_interval_s=60.0)
+        recorder.publish(build_body(1))
+        recorder.publish(None)  # type: ignore[arg-type]
+        assert recorder.ring is not None
+        assert recorder.ring.dropped() == {"error": 1}
+        recorder.shutdown()
+        assert read_rows(database, "SELECT dropped FROM processes") == [('{"error": 1}',)]
 
     def test_stops_where_its_ring_was_taken(self, database: str) -> None:
         """Somebody else has drained this ring: nothing is stored twice, and the reason is shown."""

@@ -175,6 +175,49 @@ class TestTheWriter:
         assert not thread.is_alive() and writer.turn.ident == 0
         assert errors.LOSSES == {}
 
+    def test_that_never_comes_to_run_is_replaced(
+        self, database: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Without memory a thread may end before any code of ours runs in it; another is started then."""
+        start = writer_module.start_masked
+        started: list[Any] = []
+
+        def start_second(function: Any) -> bool:
+            started.append(function)
+            return len(started) == 1 or start(function)
+
+        monkeypatch.setattr(writer_module, "start_masked", start_second)
+        monkeypatch.setattr(writer_module, "_START_WAIT_S", 0.05)
+        with recording(database) as recorder:
+            recorder.publish(build_body(1))
+            assert recorder.flush(10) == FlushResult(1, 0, 0)
+        assert len(started) == 2
+
+    def test_that_lacks_memory_to_end_is_followed_by_another(
+        self, database: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whatever fails as the thread begins or ends, the next event has a thread again."""
+        recorder = build_recorder(database)
+        recorder.publish(build_body(1))
+        recorder.flush(10)
+        writer = recorder._writer
+        assert writer is not None
+
+        def lacking() -> None:
+            raise MemoryError
+
+        for name in ("end", "begin"):
+            with monkeypatch.context() as patch:
+                patch.setattr(writer.turn, name, lacking)
+                recorder.before_fork()
+                recorder.after_in_parent()
+                patch.setattr(writer_module, "_START_AGAIN_S", 0.0)
+                recorder.publish(build_body(2))
+                recorder.flush(0.1)
+        recorder.publish(build_body(3))
+        wait_until(lambda: recorder.flush(10) == FlushResult(4, 0, 0))
+        recorder.shutdown()
+
     def test_discards_and_counts_what_it_records_itself(self, database: str) -> None:
         """Recording that its own work sets off never feeds on itself."""
         recorder, sink = _with_sink(database)
