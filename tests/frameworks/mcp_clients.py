@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from mcp import ClientSession, StdioServerParameters
+from mcp.client import streamable_http
 from mcp.client.sse import sse_client
 from mcp.client.stdio import stdio_client
-from mcp.client.streamable_http import streamable_http_client
 
 from tests.frameworks.conftest import Rows
 from tests.frameworks.mcp_servers import IS_VERSION_2
@@ -89,7 +89,11 @@ def _over_port(transport: str, path: str, connect: Callable[..., Any]) -> Opened
     return opened
 
 
-open_http = _over_port("http", "/mcp" if IS_VERSION_2 else "/mcp/", streamable_http_client)
+_connect_http = (
+    getattr(streamable_http, "streamable_http_client", None) or vars(streamable_http)["streamablehttp_client"]
+)
+
+open_http = _over_port("http", "/mcp" if IS_VERSION_2 else "/mcp/", _connect_http)
 """Start the server on a port of loopback, with streamable HTTP."""
 open_sse = _over_port("sse", "/sse", sse_client)
 """The same with server-sent events, the transport before it."""
