@@ -72,6 +72,7 @@ class _Entry:
     def __init__(self, function: Any, hooks_base: Any, before: Callable[[], None]) -> None:
         self._before = before
         self._names = list(inspect.signature(function).parameters)
+        self._place = self._names.index("hooks")
         self._hooks_base = hooks_base
         self._hooks_class = _make_hooks_class(hooks_base)
 
@@ -93,9 +94,8 @@ class _Entry:
         if hooks is not None and not isinstance(hooks, self._hooks_base):
             return args  # the SDK refuses it
         ours = self._hooks_class(run, self._hooks_base() if hooks is None else hooks)
-        place = self._names.index("hooks")
-        if place < len(args):
-            return (*args[:place], ours, *args[place + 1 :])
+        if self._place < len(args):
+            return (*args[: self._place], ours, *args[self._place + 1 :])
         kwargs["hooks"] = ours
         return args
 
@@ -140,7 +140,7 @@ def build_run(run: Any, hooks_base: Any, before: Callable[[], None]) -> Any:
         except BaseException as exc:
             agent_run.end(None, exc)
             # The SDK lets no frame hold what a run was given while a redacted error goes up.
-            del args, kwargs
+            del agent_run, args, kwargs
             raise
         agent_run.end(_output_of(result), None)
         return result
@@ -162,7 +162,7 @@ def build_run_sync(run_sync: Any, hooks_base: Any, before: Callable[[], None]) -
             result = function(cls, *args, **kwargs)
         except BaseException as exc:
             agent_run.end(None, exc)
-            del args, kwargs
+            del agent_run, args, kwargs
             raise
         agent_run.end(_output_of(result), None)
         return result
@@ -184,7 +184,7 @@ def build_run_streamed(run_streamed: Any, hooks_base: Any, before: Callable[[], 
             result = function(cls, *args, **kwargs)
         except BaseException as exc:
             agent_run.end(None, exc)
-            del args, kwargs
+            del agent_run, args, kwargs
             raise
         agent_run.step_out()
         with contained("integrations.openai_agents.stream"):

@@ -52,6 +52,8 @@ class AgentRun:
         self._child: Operation | None = None
         self._wanted: dict[str, Wanted] = {}
         self._is_over = False
+        self._is_elsewhere = False
+        """It goes on in a task of its own, and whoever ends it stands in another place."""
         self.retrying: Any = None
         """The request that the SDK makes now, with what it tries again."""
         self.is_watched = False
@@ -73,6 +75,7 @@ class AgentRun:
 
     def step_out(self) -> None:
         """Let the program stand where it stood, while the run goes on elsewhere."""
+        self._is_elsewhere = True
         CURRENT.set(self._previous)
 
     # ------------------------------------------------------------- agents
@@ -111,7 +114,7 @@ class AgentRun:
         before = CURRENT.get()
         CURRENT.set(self._root)
         self._scope.__exit__(None if exc is None else type(exc), exc, None)
-        if before is not self._root:
+        if self._is_elsewhere:
             CURRENT.set(before)
 
     def _note_guardrail(self, exc: BaseException) -> None:

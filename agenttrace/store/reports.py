@@ -72,7 +72,7 @@ ORDER BY m.ts_ns DESC LIMIT 1
 _PARENT = "SELECT parent_agent_id FROM agent_rollups WHERE conversation_id = ? AND agent_id = ?"
 _BESIDE = """
 SELECT agent_id FROM agent_rollups
-WHERE conversation_id = ? AND parent_agent_id = ? AND agent_id != ? LIMIT 64
+WHERE conversation_id = ? AND parent_agent_id IN (?, ?) AND agent_id != ? LIMIT 64
 """
 _INSERT = """
 INSERT INTO failure_reports (conversation_id, error_id, agent_id, kind, event_id, ts_ms)
@@ -226,7 +226,8 @@ class _Search:
         Give the first model input or answer that tells of *failure*: of its agent or of one above.
 
         Where one node of a graph makes the calls and another asks the model, that is an agent beside it;
-        only an input with the result of that very call tells there.
+        where an agent hands over to another, that is one below it. Only an input with the result of that
+        very call tells there.
         """
         listeners = [*((one, False) for one in self._lineage(failure)), *self._beside(failure)]
         for agent_id, is_beside in listeners:
@@ -263,9 +264,9 @@ class _Search:
             agent_id = self._parent(failure.conversation_id, agent_id)
 
     def _beside(self, failure: _Failure) -> Iterator[tuple[str, bool]]:
-        parent_id = failure.parent_agent_id
-        if failure.failed.call_id is not None and parent_id is not None:
-            key = (failure.conversation_id, parent_id, failure.agent_id)
+        if failure.failed.call_id is not None:
+            agent_id = failure.agent_id
+            key = (failure.conversation_id, failure.parent_agent_id, agent_id, agent_id)
             for (agent_id,) in self._connection.execute(_BESIDE, key).fetchall():
                 yield agent_id, True
 

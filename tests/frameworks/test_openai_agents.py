@@ -203,6 +203,14 @@ class TestHandoff:
             ("First", 3),
         ]
 
+    def test_tells_the_other_agent_of_failures(self, rows: Rows, run: Way) -> None:
+        """What failed beside the call that hands over is reported: the other agent's model reads it."""
+        other = agent("Other", "sorry")
+        wanted = [ask("fetch", "c1", url="u"), ask("transfer_to_other", "c2")]
+        run(agent("First", wanted, tools=[fetch], handoffs=[other]), "go")
+        assert rows.failures() == [("fetch", "ConnectionError", "reported")]
+        assert rows.events("result_dropped") == []
+
     def test_that_fails_is_the_failure_of_its_call(self, rows: Rows, run: Way) -> None:
         """What the program's own on_handoff raises is the failure of the call that hands over."""
 
