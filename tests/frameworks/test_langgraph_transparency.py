@@ -7,12 +7,14 @@ import inspect
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from typing import Any
+from types import ModuleType, SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.callbacks.manager import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models.chat_models import BaseChatModel
+from langchain_core.messages import ToolMessage
 from langchain_core.tools import BaseTool, tool
 from langchain_core.tools import base as tools_base
 from langgraph.checkpoint.memory import InMemorySaver
@@ -24,7 +26,9 @@ from langgraph.types import Command, RetryPolicy, Send, interrupt
 
 import agenttrace
 from agenttrace import agent_scope, errors
-from agenttrace.integrations import patching
+from agenttrace.capture import failures
+from agenttrace.integrations import langgraph, patching
+from agenttrace.integrations.langgraph_tools import describe_tool_node
 from tests.frameworks.conftest import Rows
 from tests.frameworks.langgraph_graphs import HELLO, Log, asks, build_agent, build_line, build_model
 
@@ -278,8 +282,10 @@ class TestReplaced:
 
     def test_is_put_back(self, rows: Rows) -> None:
         """After ``uninstall`` the very objects of the libraries stand there again."""
+        use_agent()
         agenttrace.uninstall()
         assert {key: vars(key[0])[key[1]] for key in PLAIN} == PLAIN
+        assert not failures.SIGNALS
 
     def test_runs_on_where_a_graph_outlives_it(self, rows: Rows) -> None:
         """A stream that is open as all is taken back goes on to its end."""
@@ -305,8 +311,58 @@ class TestReplaced:
         assert rows("SELECT count(*), count(DISTINCT conversation_id) FROM agents") == [(16, 8)]
 
 
+class OldNode:
+    """A ToolNode as LangGraph 1.0.0 had it, as far as we look at it."""
+
+    def __init__(self, *tools: BaseTool) -> None:
+        self.tools_by_name = {one.name: one for one in tools}
+
+    def _run_one(self, call: dict[str, Any], input_type: str, config: Any) -> Any:
+        one = self.tools_by_name.get(call["name"])
+        if one is None:
+            return ToolMessage("no such tool", tool_call_id=call["id"], status="error")
+        return one.invoke({**call, "type": "tool_call"})
+
+    async def _arun_one(self, call: dict[str, Any], input_type: str, config: Any) -> Any:
+        return self._run_one(call, input_type, config)
+
+
 class TestChangedLibrary:
     """A library that is older, or has changed in private."""
+
+    def test_may_have_the_first_kind_of_tool_node(self, rows: Rows) -> None:
+        """The method that ran one call before is followed just so."""
+        patches = list(describe_tool_node(cast("ModuleType", SimpleNamespace(ToolNode=OldNode))))
+        for patch in patches:
+            patch.apply()
+        node = OldNode(tool(divide))
+        with agent_scope("a"):
+            for number, (name, given) in enumerate([("divide", {"a": 1, "b": 4}), ("conquer", {})]):
+                node._run_one({"name": name, "args": given, "id": f"{number}"}, "list", None)
+                asyncio.run(
+                    node._arun_one({"name": name, "args": given, "id": f"later-{number}"}, "list", None)
+                )
+        for patch in patches:
+            patch.undo()
+        assert rows("SELECT tool_name, call_id, status FROM tool_traces ORDER BY id") == [
+            ("divide", "0", "ok"),
+            ("divide", "later-0", "ok"),
+            ("conquer", "1", "error"),
+            ("conquer", "later-1", "error"),
+        ]
+
+    def test_is_named_where_its_nodes_or_tools_run_elsewhere(
+        self, rows: Rows, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A LangGraph before 0.6, or a ToolNode of another kind: said for ``doctor``, and no more."""
+        agenttrace.uninstall("langgraph")
+        monkeypatch.setattr(patching, "_problems", {})
+        monkeypatch.setattr(langgraph, "find_spec", lambda name: None)
+        agenttrace.install("langgraph")
+        assert not list(describe_tool_node(cast("ModuleType", SimpleNamespace(ToolNode=object))))
+        nodes, tools = patching.problems()["langgraph"]
+        assert "runs its nodes elsewhere" in nodes and "ToolNode" in tools
+        assert use_agent()
 
     @pytest.mark.parametrize(
         ("owner", "name"),
