@@ -50,7 +50,7 @@ class Exchange:
         self.is_streamed = is_streamed
         """The request asks for events."""
         self.handled = sys.exception()
-        """What the program was handling as it made the request."""
+        """What the program was handling as it made the request, until that returns."""
         self.response: Any = None
         """The HTTP response, until the request returns."""
         self.body: BodyBytes | None = None
@@ -62,9 +62,10 @@ class Exchange:
 
     def fail(self, exc: BaseException) -> None:
         """End the turn with what left the request; a complete answer may have come all the same."""
+        self.handled = None
         with contained("integrations.sdk.fail"):
             response, self.response = self.response, None
-            if response is not None and not self.is_streamed:
+            if response is not None and response.is_closed and not self.is_streamed:
                 self._read_response(response)
         self.finish(exc)
 
@@ -80,7 +81,7 @@ class Exchange:
         if turn is None:
             return
         turn.leave()
-        response, self.response = self.response, None
+        response, self.response, self.handled = self.response, None, None
         if is_open:
             _note_open(self)
             return
