@@ -43,7 +43,11 @@ SELECT e.conversation_id, e.agent_id, e.parent_agent_id, e.error_id, e.error_typ
         LIMIT 1)) AS call_id,
     (SELECT json_group_array(h.payload) FROM (
         SELECT g.payload FROM trajectory_events g WHERE g.error_id = e.error_id AND g.kind = 'tool_result'
-        AND +g.conversation_id = e.conversation_id LIMIT {_RESULTS_READ}) h) AS results
+        AND +g.conversation_id = e.conversation_id LIMIT {_RESULTS_READ}) h) AS results,
+    (SELECT q.payload FROM trajectory_events p JOIN trajectory_events q ON q.error_id = p.error_id
+        WHERE p.span_id = e.parent_span_id AND p.kind = 'tool_result' AND p.error_id <> e.error_id
+        AND p.tool_name = e.tool_name AND +p.conversation_id = e.conversation_id
+        AND q.kind = 'error' AND +q.conversation_id = e.conversation_id LIMIT 1) AS passed_on
 FROM json_each(?) k CROSS JOIN trajectory_events e ON e.id IN (
     SELECT n.id FROM trajectory_events n
     WHERE n.conversation_id = k.value AND n.kind = 'error' AND n.error_id IS NOT NULL
@@ -159,6 +163,12 @@ def _output_of(payload: str) -> Any:
     return result.get("output") if isinstance(result, dict) else None
 
 
+def _message_of(payload: str) -> Any:
+    """Give what an ``error`` says: of the call around, of the same tool in another process."""
+    error = json.loads(payload).get("error")
+    return error.get("message") if isinstance(error, dict) else None
+
+
 class _Search:
     """One look at failures and tellings; remembers what it has parsed."""
 
@@ -206,6 +216,7 @@ class _Search:
                 error = json.loads(payload)
                 described = error.get("error", error) if isinstance(error, dict) else error
                 outputs = [_output_of(each) for each in json.loads(row[8] or "[]")]
+                outputs += [_message_of(row[9])] if row[9] else []
                 failed = build_failed(described, error_type, call_id, outputs)
             except Exception as exc:
                 contain("store.failure_texts", exc)

@@ -114,7 +114,7 @@ def build_low_level(name: str, run: Callable[[str, dict[str, Any]], Awaitable[An
     """Make a server whose calls *run* answers, with content or with a whole result."""
     schema = {"type": "object", "properties": {"word": {"type": "string"}}}
     given = {"input_schema" if IS_VERSION_2 else "inputSchema": schema}
-    tools = [Tool(name=one, **given) for one in ("define", "fail")]  # type: ignore[arg-type]
+    tools = [Tool(name=one, **given) for one in ("define", "fail", "raise")]  # type: ignore[arg-type]
 
     if IS_VERSION_2:
 
@@ -141,6 +141,8 @@ async def _run(name: str, arguments: dict[str, Any]) -> Any:
     word = arguments.get("word", "")
     if name == "fail":
         return failed_result(f"no such word: {word}")
+    if name == "raise":
+        raise KeyError("what nobody may know")
     return [TextContent(type="text", text=f"{look_up(word)}: a word")]
 
 

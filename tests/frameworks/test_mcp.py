@@ -116,6 +116,30 @@ class TestTwoProcesses:
         assert sorted(pairs) == sorted((f'{{"word":"{one}"}}',) * 2 for one in words)
 
 
+@pytest.mark.parametrize("opened", [open_stdio, open_http])
+class TestProtocolError:
+    """A handler that raises, which version 2 makes an error of the protocol of."""
+
+    def test_tells_of_the_server_s_failure(self, rows: Rows, opened: Opened) -> None:
+        """The client's failure is the SDK's exception; a model told of it was told of the server's too."""
+
+        async def go() -> None:
+            with agent_scope("caller"):
+                async with opened("low", rows) as session:
+                    try:
+                        told = text_of(await session.call_tool("raise", {}))
+                    except Exception as exc:
+                        told = str(exc)
+                with model_turn("m", input=[{"role": "tool", "content": told}]):
+                    pass
+
+        asyncio.run(go())
+        recover(rows)
+        found = rows("SELECT error_type, fate FROM failures WHERE tool_name = 'raise' ORDER BY ts_ms, id")
+        assert found[0] == ("KeyError", "reported")
+        assert [fate for _, fate in found] == ["reported"] * (2 if IS_VERSION_2 else 1)
+
+
 @pytest.mark.parametrize(("opened", "level"), WAYS)
 class TestClientAlone:
     """A server that knows nothing of us."""
