@@ -49,6 +49,7 @@ _PROJECT_KEYS = frozenset(
         "swallowed_exclude",
         "swallowed_include",
         "sync_interval_s",
+        "trace",
     }
 )
 
@@ -73,6 +74,8 @@ class Settings:
     """Folders, files or package names whose handlers count as the user's own."""
     swallowed_exclude: tuple[str, ...] = ()
     sync_interval_s: float | None = None
+    trace: tuple[str, ...] = ()
+    """Functions that are traced by their names: patterns ``module:name``."""
     ring: str = "auto"
     ring_bytes: int = 4 * 1024 * 1024
 
@@ -95,6 +98,7 @@ _LISTS = {
     "install": "library names",
     "swallowed_exclude": "folders, files or package names",
     "swallowed_include": "folders, files or package names",
+    "trace": "patterns such as 'mypkg.tools:*'",
 }
 _WORDS = {
     "on_full": ("block", "drop"),
@@ -169,6 +173,7 @@ VARIABLES = {
     "AGENTTRACE_SWALLOWED": "swallowed",
     "AGENTTRACE_SWALLOWED_INCLUDE": "swallowed_include",
     "AGENTTRACE_SWALLOWED_EXCLUDE": "swallowed_exclude",
+    "AGENTTRACE_TRACE": "trace",
     "AGENTTRACE_RING": "ring",
     "AGENTTRACE_RING_BYTES": "ring_bytes",
     "AGENTTRACE_REDACT": "redact",

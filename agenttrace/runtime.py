@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,7 @@ def configure(
     swallowed_include: tuple[str, ...] | list[str] | None = None,
     swallowed_exclude: tuple[str, ...] | list[str] | None = None,
     sync_interval_s: float | None = None,
+    trace: tuple[str, ...] | list[str] | None = None,
 ) -> None:
     """
     Set how this process records; optional, and may be called again.
@@ -84,6 +86,7 @@ def configure(
         swallowed_include: Folders, files or package names whose handlers count as your own.
         swallowed_exclude: The same for handlers that do not.
         sync_interval_s: Sync the disk this often (seconds); by default the system decides.
+        trace: Functions to trace by their names, as ``mypkg.tools:*``, in modules imported from now on.
 
     Raises:
         ConfigError: A value is not allowed; the message says which is.
@@ -100,6 +103,7 @@ def configure(
         "swallowed_include": None if swallowed_include is None else tuple(swallowed_include),
         "swallowed_exclude": None if swallowed_exclude is None else tuple(swallowed_exclude),
         "sync_interval_s": sync_interval_s,
+        "trace": None if trace is None else tuple(trace),
     }
     given = {name: value for name, value in given.items() if value is not None}
     with STATE.lock:
@@ -107,6 +111,8 @@ def configure(
         settings = config.load(merged, ORIGIN.environment())
         if "redact" in given:
             build_rules(settings)  # raises here, where it was asked for, and not in the writer
+        if settings.trace:
+            _by_name().follow(settings.trace)
         STATE.given = merged
         if STATE.recorder is not None and settings != STATE.settings:
             disconnect()
@@ -136,8 +142,11 @@ def enable() -> None:
         ORIGIN.find()
         if not SWITCH:
             SWITCH.append(True)
-        names = STATE.settings.install
+        names, patterns = STATE.settings.install, STATE.settings.trace
     watch_caught()
+    if patterns:
+        with contained("runtime.trace"):
+            _by_name().follow(patterns)
     if names:
         with contained("runtime.install"):
             install(*names)
@@ -170,11 +179,17 @@ def uninstall(*names: str) -> None:
     _integrations().uninstall(*names)
     if not names:
         watch_caught(False)
+        if "agenttrace.integrations.by_name" in sys.modules:
+            _by_name().stop()
 
 
 def _integrations() -> Any:
     # By name: the two stand beside each other, and only this file joins them.
     return importlib.import_module("agenttrace.integrations")
+
+
+def _by_name() -> Any:
+    return importlib.import_module("agenttrace.integrations.by_name")
 
 
 def flush(timeout_s: float | None = None) -> FlushResult:

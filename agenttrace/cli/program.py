@@ -21,7 +21,7 @@ from collections.abc import Callable
 from types import CodeType, ModuleType, TracebackType
 from typing import NamedTuple
 
-from agenttrace.errors import AgentTraceError
+from agenttrace.errors import AgentTraceError, contained
 
 __all__ = ["Program", "ProgramMissing", "load_program", "run_program"]
 
@@ -35,6 +35,8 @@ class Program(NamedTuple):
     arguments: tuple[str, ...]
     database: str | None
     """Where to record; None is wherever agenttrace is set up to."""
+    patterns: tuple[str, ...] = ()
+    """Functions that are traced by their names."""
 
 
 class ProgramMissing(AgentTraceError):
@@ -54,6 +56,8 @@ class _Main(NamedTuple):
     cached: str | None
     argv0: str
     path0: str
+    source: bytes | None = None
+    """Of a script; others have a loader that gives it."""
 
 
 def run_program(program: Program, *, report: Callable[[], None]) -> None:
@@ -79,7 +83,7 @@ def run_program(program: Program, *, report: Callable[[], None]) -> None:
                 _keep_interrupt()
 
     try:
-        main = load_program(program)
+        main = _trace_named(load_program(program))
         atexit.register(report_here)
         module = _install_main(main, program)
         exec(main.code, module.__dict__)
@@ -107,6 +111,21 @@ def load_program(program: Program) -> _Main:
     return _load_script(path)
 
 
+def _trace_named(main: _Main) -> _Main:
+    """Compile the program anew where functions of its own are to be traced by their names."""
+    by_name = sys.modules.get("agenttrace.integrations.by_name")
+    if by_name is None or main.file is None:
+        return main
+    code = None
+    with contained("cli.trace"):
+        source = main.source
+        if source is None and main.spec is not None:
+            get_source = getattr(main.loader, "get_source", None)
+            source = None if get_source is None else get_source(main.spec.name)
+        code = None if source is None else by_name.recompile(source, main.code.co_filename, "__main__")
+    return main if code is None else main._replace(code=code)
+
+
 def _load_script(path: str) -> _Main:
     absolute = os.path.join(os.getcwd(), path)  # not normalised: Python keeps ./ as well
     try:
@@ -125,6 +144,7 @@ def _load_script(path: str) -> _Main:
     else:
         loader = importlib.machinery.SourceFileLoader("__main__", absolute)
         code = compile(source, absolute, "exec", dont_inherit=True)
+        return _Main(code, absolute, loader, None, None, None, path, folder, source)
     return _Main(code, absolute, loader, None, None, None, path, folder)
 
 

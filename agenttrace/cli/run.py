@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 from typing import Any
 
 import click
@@ -43,7 +44,7 @@ def _find_program(args: list[str]) -> int:
             return at + 2
         if word.startswith(("-m", "--module=")):
             return at + 1
-        if word == "--db":
+        if word in ("--db", "--trace"):
             at += 2
         elif word.startswith("-") and word != "-":
             at += 1
@@ -52,11 +53,20 @@ def _find_program(args: list[str]) -> int:
     return at
 
 
-@click.command("run", cls=_ProgramCommand, options_metavar="[--db PATH]")
+@click.command("run", cls=_ProgramCommand, options_metavar="[--db PATH] [--trace PATTERN]...")
 @click.option("-m", "--module", metavar="MODULE", help="Run a module as `python -m` does.")
 @click.option("--db", "database", metavar="PATH", help="Record to this database.")
+@click.option(
+    "--trace",
+    "patterns",
+    multiple=True,
+    metavar="MODULE:NAME",
+    help="Trace the functions of these names as tools: 'mypkg.tools:*', '__main__:Shop.*'. Repeatable.",
+)
 @click.argument("program", nargs=-1, type=click.UNPROCESSED, metavar="SCRIPT|-m MODULE [ARGS]...")
-def command(module: str | None, database: str | None, program: tuple[str, ...]) -> Program:
+def command(
+    module: str | None, database: str | None, patterns: tuple[str, ...], program: tuple[str, ...]
+) -> Program:
     """
     Run a Python program with tracing switched on.
 
@@ -65,11 +75,15 @@ def command(module: str | None, database: str | None, program: tuple[str, ...]) 
     the end one line on stderr says where to look. AGENTTRACE=0 in the environment wins: then the
     program runs untraced.
     """
+    if patterns:
+        from agenttrace.integrations.patterns import parse_patterns  # late: most runs have none
+
+        parse_patterns(patterns)  # raises here, before the program runs
     if module is not None:
-        return Program(module, True, program, database)
+        return Program(module, True, program, database, patterns)
     if not program:
         raise click.UsageError("name a script, or a module with -m.")
-    return Program(program[0], False, program[1:], database)
+    return Program(program[0], False, program[1:], database, patterns)
 
 
 def run(program: Program) -> None:
@@ -85,6 +99,8 @@ def run(program: Program) -> None:
     is_traced = config.env_switch() is not False
     if is_traced:
         os.environ["AGENTTRACE"] = "1"
+        if program.patterns:
+            os.environ["AGENTTRACE_TRACE"] = ",".join(program.patterns)
         import agenttrace  # late: the name is the package's public face, which the program will use too
 
         agenttrace.configure(enabled=True)
@@ -95,7 +111,10 @@ def run(program: Program) -> None:
 
 
 def _report(started_ms: int, database: str | None) -> None:
-    """Say in one line what was recorded and where to look; never fails."""
+    """Say in one line what was recorded and where to look, and which pattern fitted nothing; never fails."""
+    if "agenttrace.integrations.by_name" in sys.modules:
+        for reason in sys.modules["agenttrace.integrations.by_name"].unfitted():
+            note(f"--trace {reason}")
     try:
         note(_describe(started_ms, database))
     except Exception as exc:

@@ -42,15 +42,15 @@ def is_reference(value: Any) -> bool:
     return type(value) is dict and value.get(MARK) == "ref" and type(value.get("span_id")) is str
 
 
-def iter_named_spans(value: Any) -> Iterator[tuple[str, str]]:
-    """Give kind and span of each event that a payload names itself."""
+def iter_named_spans(value: Any) -> Iterator[str]:
+    """Give the span of each event that a payload names itself."""
     waiting = [value]
     while waiting:
         one = waiting.pop()
         if type(one) is list:
             waiting.extend(one)
         elif is_reference(one):
-            yield str(one.get("kind", "model_call")), one["span_id"]
+            yield one["span_id"]
         elif type(one) is dict:
             waiting.extend(one.values())
 

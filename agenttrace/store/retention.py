@@ -86,7 +86,7 @@ def _spans_needed(connection: sqlite3.Connection, conversation_id: str, cutoff_m
             payload = reader.read_uncut(json.loads(waiting.pop()))
         except (ValueError, RecursionError):
             continue
-        for kind, span_id in iter_named_spans(payload):
+        for span_id in iter_named_spans(payload):
             if span_id not in needed:
                 needed.add(span_id)
                 waiting += [row[0] for row in connection.execute(_NAMED, (span_id, conversation_id))]
