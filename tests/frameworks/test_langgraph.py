@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import operator
 import threading
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -182,7 +183,7 @@ class TestGraph:
 
     def test_keeps_a_long_message_where_it_was_made(self, rows: Rows) -> None:
         """It stands whole in what the graph was given and what a node gave; elsewhere is its beginning."""
-        asked, answered = "why " * 500, "because " * 500
+        asked, answered = "why " * 500, "because " * 250
         build_agent([], answered).invoke({"messages": [("user", asked)]})
         (graph, node), (first, last) = rows.events("agent_start"), rows.events("agent_end")
         assert graph["payload"]["input"] == {"messages": [["user", asked]]}
@@ -401,11 +402,12 @@ class TestEnding:
         assert rows.failures() == [(None, "NodeTimeoutError", "escaped")]
 
     def test_with_a_stream_that_is_left(self, rows: Rows) -> None:
-        """An async stream that nobody reads on is closed, with its loop at the latest."""
+        """An async stream that is closed amid its run was stopped early, and nothing stays open."""
 
         async def go() -> None:
-            async for _ in build_line(("a", add(1)), ("b", add(2))).astream({"log": []}):
-                break
+            async with aclosing(build_line(("a", add(1)), ("b", add(2))).astream({"log": []})) as stream:
+                async for _ in stream:
+                    break
 
         asyncio.run(go())
         assert tree(rows)[0] == ("line", None, "stopped_early")
