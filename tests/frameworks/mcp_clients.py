@@ -28,6 +28,7 @@ __all__ = [
     "environment",
     "is_failed",
     "open_http",
+    "open_modern",
     "open_sse",
     "open_stdio",
     "text_of",
@@ -78,9 +79,13 @@ def _over_port(transport: str, path: str, connect: Callable[..., Any]) -> Opened
         try:
             port = (await asyncio.to_thread(process.stdout.readline)).strip()
             url = f"http://127.0.0.1:{port}{path}"
-            async with connect(url) as streams, ClientSession(*streams[:2]) as session:
-                await session.initialize()
-                yield session
+            async with connect(url) as found:
+                if isinstance(found, ClientSession):
+                    yield found
+                    return
+                async with ClientSession(*found[:2]) as session:
+                    await session.initialize()
+                    yield session
         finally:
             process.send_signal(signal.SIGTERM)
             await asyncio.to_thread(process.wait, 30)
@@ -97,6 +102,19 @@ open_http = _over_port("http", "/mcp" if IS_VERSION_2 else "/mcp/", _connect_htt
 """Start the server on a port of loopback, with streamable HTTP."""
 open_sse = _over_port("sse", "/sse", sse_client)
 """The same with server-sent events, the transport before it."""
+
+
+@asynccontextmanager
+async def _connect_modern(url: str) -> AsyncIterator[ClientSession]:
+    """Give the session of a client that speaks the protocol of 2026, which knows no handshake."""
+    from mcp import Client  # of version 2
+
+    async with Client(url) as client:
+        yield client.session
+
+
+open_modern = _over_port("http", "/mcp", _connect_modern)
+"""Streamable HTTP as version 2 speaks it with itself."""
 
 
 def connected(server: Any, work: Callable[[ClientSession], Awaitable[Any]]) -> Any:
