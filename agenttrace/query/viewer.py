@@ -15,6 +15,7 @@ from agenttrace import clock
 from agenttrace.errors import ConfigError, NotFound
 from agenttrace.query import formatting
 from agenttrace.query.aliases import ViewerAliases
+from agenttrace.query.diff import RunDiff, build_diff
 from agenttrace.query.fates import read_failures, read_fates
 from agenttrace.query.liveness import OUT_OF_CONTACT, read_liveness
 from agenttrace.query.reading import Reader, build_page, parse_cursor
@@ -200,6 +201,21 @@ class TraceViewer(ViewerAliases):
             liveness=self._judge(),
             now_ns=clock.now_ns(),
         )
+
+    def diff(self, a: str, b: str) -> RunDiff:
+        """
+        Compare two conversations: where they part, and in what they differ.
+
+        Args:
+            a: Id of the one, the good one say.
+            b: Id of the other.
+
+        Raises:
+            NotFound: There is no such conversation.
+        """
+        trees = (self.tree(a), self.tree(b))
+        statuses = (self.status(self.conversation(a)), self.status(self.conversation(b)))
+        return build_diff(self.reader, trees, statuses)
 
     def search(
         self,

@@ -300,9 +300,10 @@ def _render_budgets(outcomes: Mapping[str, Outcome], bare: float) -> list[str]:
         rounds = zip(ours.wall_us, theirs.wall_us, strict=True)
         ratio = sample([(mine - bare) / (other - bare) for mine, other in rounds])
         verdict = "met" if ratio.median <= limit else "NOT MET"
+        share, least, most = (f"1/{1 / value:.0f}" for value in (ratio.median, ratio.high, ratio.low))
         lines.append(
-            f"A call of ours takes 1/{1 / ratio.median:.0f} (1/{1 / ratio.high:.0f} to 1/{1 / ratio.low:.0f}) of"
-            f" one of {theirs.peer.title}; budget 1/{1 / limit:.0f}: {verdict}."
+            f"A call of ours takes {share} ({least} to {most}) of one of {theirs.peer.title};"
+            f" budget 1/{1 / limit:.0f}: {verdict}."
         )
     return ["", *lines] if lines else []
 

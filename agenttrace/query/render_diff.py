@@ -1,0 +1,143 @@
+"""
+Two runs side by side in lines for a terminal.
+
+Pure. Invariant: a line is at most as wide as asked, and what is cut is never a row number, a side
+or the kind of a difference.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from agenttrace.query.diff import Difference, RunDiff, Totals
+from agenttrace.query.lines import UNICODE, Glyphs, Line, Span, fit_line, line_width
+from agenttrace.query.steps import Step
+from agenttrace.query.text import (
+    cell_width,
+    fit,
+    pluralize,
+    preview,
+    render_cost,
+    render_count,
+    render_duration,
+    sanitize,
+)
+
+__all__ = ["render_diff"]
+
+_KIND_WIDTH = 9
+
+
+def render_diff(diff: RunDiff, width: int, glyphs: Glyphs = UNICODE, limit: int = 20) -> Iterator[Line]:
+    """
+    Render what two runs did, where they part, and what differs.
+
+    Args:
+        diff: What ``build_diff`` gave.
+        width: Cells of a line.
+        glyphs: What may be drawn with.
+        limit: Differences after the first one to show.
+    """
+    yield from _render_totals(diff, width, glyphs)
+    yield ()
+    first = diff.first
+    if first is None:
+        yield (Span("no difference: ", "ok"), Span(f"all {pluralize(diff.same_count, 'step')} are the same"))
+        return
+    if first.is_minor:
+        lead = "only the words of answers differ; the first ones: "
+    else:
+        lead = "they part here: "
+    yield fit_line((Span(lead, "bad"), *_name(first, glyphs)), width, glyphs.ellipsis)
+    yield from _render_sides(first, width, glyphs)
+    rest = [each for each in diff.differences if each is not first and not each.is_minor]
+    answers = sum(each.is_minor for each in diff.differences) - first.is_minor
+    if rest:
+        yield ()
+        yield (Span(f"and {pluralize(len(rest), 'difference')} behind it", "dim"),)
+        for each in rest[:limit]:
+            yield _render_short(each, width, glyphs)
+        if len(rest) > limit:
+            yield (Span(f"{glyphs.ellipsis} {render_count(len(rest) - limit)} more: -n {len(rest)}", "dim"),)
+    if answers:
+        yield ()
+        yield (Span(f"{pluralize(answers, 'answer')} of models in other words (--json has them)", "dim"),)
+
+
+def _render_totals(diff: RunDiff, width: int, glyphs: Glyphs) -> Iterator[Line]:
+    for side, totals in (("A", diff.a), ("B", diff.b)):
+        mark = glyphs.marks.get(totals.status, totals.status)
+        style = "ok" if totals.status == "completed" else "bad" if totals.status == "failed" else "warn"
+        line: list[Span] = [Span(side, "agent"), Span(f" {totals.conversation_id} ", "id"), Span(mark, style)]
+        for fact in _facts(totals):
+            if line_width(line) + len(glyphs.dot) + cell_width(fact) > width:
+                yield tuple(line)
+                line = [Span("  "), Span(fact)]
+            else:
+                line += [Span(glyphs.dot, "dim"), Span(fact)]
+        yield fit_line(tuple(line), width, glyphs.ellipsis)
+
+
+def _facts(totals: Totals) -> Iterator[str]:
+    yield pluralize(totals.agents, "agent")
+    yield pluralize(totals.calls, "call")
+    if totals.turns:
+        yield pluralize(totals.turns, "turn")
+    if totals.failed:
+        yield f"{render_count(totals.failed)} failed"
+    if totals.retries:
+        yield f"{render_count(totals.retries)} retried"
+    yield render_duration(totals.duration_ms)
+    if totals.tokens:
+        yield f"{render_count(totals.tokens)} tokens"
+    if totals.cost_usd is not None:
+        yield render_cost(totals.cost_usd)
+
+
+def _name(difference: Difference, glyphs: Glyphs) -> tuple[Span, ...]:
+    agent = sanitize(difference.agent.replace("/", f" {glyphs.deep} "))
+    return Span(agent, "agent"), Span(f"{glyphs.dot}{difference.kind}", "")
+
+
+def _render_sides(difference: Difference, width: int, glyphs: Glyphs) -> Iterator[Line]:
+    for side, step in (("A", difference.a), ("B", difference.b)):
+        if step is None:
+            yield (Span(f"  {side} ", "agent"), Span("does nothing of the kind", "dim"))
+            continue
+        start = (Span(f"  {side} ", "agent"), Span(f"#{step.row_id} ", "id"))
+        room = width - line_width(start)
+        yield (*start, Span(fit(sanitize(step.title), room, glyphs.ellipsis)))
+        indent = Span(" " * line_width(start))
+        yield (indent, *_outcome(step, room, glyphs))
+
+
+def _outcome(step: Step, room: int, glyphs: Glyphs) -> tuple[Span, ...]:
+    mark = glyphs.marks.get(step.status, step.status)
+    style = "ok" if step.status == "ok" else "bad"
+    tail = f" ({pluralize(step.attempts, 'attempt')})" if step.attempts > 1 else ""
+    left = room - cell_width(mark) - 1 - len(tail)
+    if step.error:
+        text = fit(sanitize(step.error.partition("\n")[0]), left, glyphs.ellipsis)
+    elif step.result:
+        text = preview(json.loads(step.result), left, glyphs.ellipsis)
+    else:
+        text = ""
+    return Span(mark, style), Span(f" {text}{tail}", "bad" if step.error else "value")
+
+
+def _render_short(difference: Difference, width: int, glyphs: Glyphs) -> Line:
+    """Render one difference in a line: kind, rows, agent, step."""
+    step = difference.b if difference.a is None else difference.a
+    assert step is not None, "a difference has at least one side"
+    rows = " ".join(
+        f"{side}#{each.row_id}"
+        for side, each in (("A", difference.a), ("B", difference.b))
+        if each is not None
+    )
+    head = (Span(f"{difference.kind:<{_KIND_WIDTH}}  ", ""), Span(f"{rows}  ", "id"))
+    agent = sanitize(difference.agent.rpartition("/")[2])
+    room = width - line_width(head)
+    name = fit(agent, max(8, room // 3), glyphs.ellipsis)
+    title = fit(sanitize(step.title), room - cell_width(name) - 2, glyphs.ellipsis)
+    return (*head, Span(name, "agent"), Span(f"  {title}"))
