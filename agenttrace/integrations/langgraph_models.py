@@ -4,7 +4,7 @@ LangChain's chat models: each request and its answer as one turn of the agent ar
 Invariants: messages, chunks and exceptions reach the program as the model gave them, and a stream
 stays as lazy as it was; where the model's own SDK is followed too, its turn inside is this same
 turn. Followed are ``invoke`` and what is built on it (``_generate_with_cache``, once per list of
-messages) and ``stream``.
+messages), ``stream``, and ``stream_events`` in its third form.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ from agenttrace.integrations.patching import Patch
 
 __all__ = ["describe_models"]
 
-_OWN_PARAMS = frozenset(("run_manager", "config", "input", "messages"))
+_OWN_PARAMS = frozenset(("run_manager", "config", "input", "messages", "stream"))
 _NAMES = ("model", "model_name", "model_id", "deployment_name")
+_CACHE_WRITES = ("cache_creation", "ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
 
 
 # ------------------------------------------------------------------ what is asked, what came
@@ -34,7 +35,7 @@ _NAMES = ("model", "model_name", "model_id", "deployment_name")
 
 def _open_turn(model: Any, messages: Any, options: Mapping[str, Any]) -> ModelTurn:
     """Open a turn; *options* are those of the call: tools, stop words, and whatever was bound."""
-    params = {name: value for name, value in options.items() if name not in _OWN_PARAMS and value is not None}
+    params = {name: value for name, value in _without_own(options).items() if value is not None}
     said = _said_of(model, options)
     for name in ("temperature", "max_tokens"):
         if said.get(f"ls_{name}") is not None:
@@ -50,11 +51,15 @@ def _open_turn(model: Any, messages: Any, options: Mapping[str, Any]) -> ModelTu
     ).open()
 
 
+def _without_own(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what of a call's arguments is for the model, and not LangChain's own."""
+    return {name: value for name, value in options.items() if name not in _OWN_PARAMS}
+
+
 def _said_of(model: Any, options: Mapping[str, Any]) -> Mapping[str, Any]:
     """Give what a model says of itself to tracers: ``ls_provider``, ``ls_model_name`` and the like."""
-    options = {name: value for name, value in options.items() if name not in _OWN_PARAMS}
     try:
-        said = model._get_ls_params(**options)
+        said = model._get_ls_params(**_without_own(options))
     except Exception:  # a model's own method; LangChain will hear of it too
         return {}
     return said if isinstance(said, Mapping) else {}
@@ -104,11 +109,13 @@ def _counts_of(usage: Mapping[str, Any]) -> dict[str, Any]:
     """Give our counts; LangChain's ``input_tokens`` are all input, as ours are."""
     details = usage.get("input_token_details"), usage.get("output_token_details")
     read, written = (one if isinstance(one, Mapping) else {} for one in details)
+    # Of Anthropic's cache what lives for five minutes and for an hour stands apart, and not in the first.
+    written_to = [read[name] for name in _CACHE_WRITES if isinstance(read.get(name), int)]
     return {
         "input_tokens": usage.get("input_tokens"),
         "output_tokens": usage.get("output_tokens"),
         "cache_read_tokens": read.get("cache_read"),
-        "cache_write_tokens": read.get("cache_creation"),
+        "cache_write_tokens": sum(written_to) if written_to else None,
         "reasoning_tokens": written.get("reasoning"),
     }
 
@@ -218,17 +225,51 @@ class _StreamedTurn:
 
     def finish(self, call: Operation, value: Any, extra: bytes = b"") -> None:
         """Close it with what the pieces make together."""
-        turn, chunks = self._turn, self._chunks
+        self._end()
+
+    def _end(self) -> None:
+        turn = self._turn
         if turn is not None:
             with contained("integrations.langgraph.stream"):
-                if chunks:
-                    whole = chunks[0] if len(chunks) == 1 else chunks[0] + chunks[1:]
-                    _tell(turn, self._operation, whole)
+                answer = self._answer()
+                if answer is not None:
+                    _tell(turn, self._operation, answer)
             turn.close()
+
+    def _answer(self) -> Any:
+        chunks = self._chunks
+        return (chunks[0] if len(chunks) == 1 else chunks[0] + chunks[1:]) if chunks else None
 
     def fail(self, call: Operation, exc: BaseException, extra: bytes = b"") -> None:
         """Close it with what left it; what had come is kept as its pieces."""
         _fail(self._turn, exc)
+
+
+class _EventTurn(_StreamedTurn):
+    """The turn of a stream of events (``version="v3"``), whose pieces and whole come apart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._whole: Any = None
+
+    def begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Operation | None:
+        """Open the turn as the first event is asked for."""
+        self._whole = kwargs.get("stream")
+        return super().begin(args, {"stop": kwargs.get("stop"), **_without_own(kwargs)})
+
+    def add(self, item: Any) -> None:
+        """Tell the turn of a piece of text; the last event ends it, for nobody may ask for more."""
+        if self._turn is None or not isinstance(item, Mapping):
+            return
+        delta = item.get("delta")
+        text = delta.get("text") if isinstance(delta, Mapping) else None
+        if isinstance(text, str):
+            self._turn.delta(text)
+        if item.get("event") == "message-finish":
+            self._end()
+
+    def _answer(self) -> Any:
+        return getattr(self._whole, "output_message", None)
 
 
 def _messages_of(asked: Any) -> Any:
@@ -258,3 +299,6 @@ def describe_models(module: ModuleType) -> Iterable[Patch]:
     yield Patch(model, "_agenerate_with_cache", _build_async_generate)
     yield Patch(model, "stream", _trace_stream)
     yield Patch(model, "astream", _trace_stream)
+    for name in ("_iter_v2_events", "_aiter_v2_events"):
+        if hasattr(model, name):  # since langchain-core 1.4, and not settled yet
+            yield Patch(model, name, lambda events: trace_stream(events, _EventTurn))

@@ -31,6 +31,7 @@ USAGE = {
     "input_token_details": {"cache_read": 60, "cache_creation": 30},
     "output_token_details": {"reasoning": 3},
 }
+pytestmark = pytest.mark.filterwarnings("ignore:The method")
 COUNTS = "input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens"
 
 
@@ -79,6 +80,17 @@ def read(model: Any, given: Any, is_async: bool = False, limit_count: int | None
                     stream.close()
                     break
     return pieces
+
+
+def stream_events(model: Any, is_async: bool) -> str:
+    """Read a stream of the third form for its answer alone."""
+
+    async def go() -> Any:
+        return await (await model.astream_events("hello", version="v3")).output
+
+    with agent_scope("a"):
+        answer = asyncio.run(go()) if is_async else model.stream_events("hello", version="v3").output
+    return str(answer.text)
 
 
 def turns(rows: Rows) -> list[tuple[Any, ...]]:
@@ -155,6 +167,14 @@ class TestTurn:
             "content": "one two three",
         }
         assert turn["payload"]["first_chunk_ms"] >= 0
+
+    @BOTH
+    def test_that_streams_events_is_one_turn(self, rows: Rows, is_async: bool) -> None:
+        """The third form of ``stream_events``: the turn ends with its last event, read or not."""
+        assert stream_events(build_model("one two three"), is_async) == "one two three"
+        ((_, status, _, _, output),) = turns(rows)
+        assert status == "ok" and '"text":"one two three"' in output
+        assert rows.events("model_turn")[0]["payload"]["first_chunk_ms"] >= 0
 
     @BOTH
     def test_left_early_keeps_what_had_come(self, rows: Rows, is_async: bool) -> None:
@@ -294,6 +314,16 @@ class TestRealModel:
         output = rows.events("model_turn")[0]["payload"]["output"]
         said = output["content"]
         assert (said if isinstance(said, str) else said[0]["text"]) == "one two three four"
+
+    @BOTH
+    def test_that_streams_events_is_one_turn(
+        self, rows: Rows, provider: Provider, kind: str, is_async: bool
+    ) -> None:
+        """Also with an SDK inside that had to try again."""
+        provider.queue(rate_limited(), text("one two three"))
+        assert stream_events(build_real(kind, provider), is_async) == "one two three"
+        assert [row[1] for row in turns(rows)] == ["ok"]
+        assert len(rows.events("retry")) == 1
 
     @BOTH
     def test_retried_by_its_sdk_is_one_turn(

@@ -48,6 +48,8 @@ REPLACED = [
     (BaseChatModel, "_agenerate_with_cache"),
     (BaseChatModel, "stream"),
     (BaseChatModel, "astream"),
+    (BaseChatModel, "_iter_v2_events"),
+    (BaseChatModel, "_aiter_v2_events"),
     (CallbackManagerForLLMRun, "on_llm_new_token"),
     (AsyncCallbackManagerForLLMRun, "on_llm_new_token"),
 ]
@@ -207,6 +209,13 @@ def use_model() -> Any:
     return streamed, asyncio.run(go()), model.invoke("hi").content
 
 
+def use_third_form() -> Any:
+    stream = build_model("one two").stream_events("hi", version="v3")
+    names = [event["event"] for event in stream]
+    graph = build_agent([divide], "one two")
+    return names, stream.output.content, show(graph.stream_events(HELLO, version="v3").output["messages"])
+
+
 def use_thrown() -> Any:
     """What is thrown into a stream is what comes out of it."""
     stream = build_line(("a", lambda state: {"log": [1]}), ("b", lambda state: {"log": [2]})).stream(
@@ -233,6 +242,7 @@ PROGRAMS: list[Callable[[], Any]] = [
     use_branches,
     use_tools,
     use_model,
+    use_third_form,
     use_thrown,
 ]
 
@@ -247,6 +257,7 @@ def state(request: pytest.FixtureRequest, rows: Rows) -> Iterator[str]:
     yield request.param
 
 
+@pytest.mark.filterwarnings("ignore:The v3 streaming protocol", "ignore:The method")
 class TestProgram:
     """Programs that use LangGraph in every way that we look at."""
 
