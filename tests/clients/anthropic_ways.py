@@ -273,10 +273,15 @@ _IN_EVENTS_ASYNC = (
     unread_event_lines_async,
 )
 
-WAYS: dict[str, Way] = {
+_ALL: dict[str, Way] = {
     **{ask.__name__: Way(ask, False, False) for ask in _AT_ONCE},
     **{ask.__name__: Way(ask, True, False) for ask in _AT_ONCE_ASYNC},
     **{ask.__name__: Way(ask, False, True) for ask in _IN_EVENTS},
     **{ask.__name__: Way(ask, True, True) for ask in _IN_EVENTS_ASYNC},
+}
+WAYS = {
+    name: way
+    for name, way in _ALL.items()
+    if "parse" not in name or hasattr(anthropic.resources.Messages, "parse")  # not in 0.75
 }
 STREAMED = {name: way for name, way in WAYS.items() if way.is_streamed}

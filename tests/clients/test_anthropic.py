@@ -56,6 +56,14 @@ RICH_CONTENT = [
     {"type": "tool_use", "id": "toolu_b", "name": "sub", "input": {"a": [1, {"b": None}]}},
 ]
 
+
+def name_of_error(way: Way, reply: Reply) -> str:
+    """Give what this version of the SDK raises for *reply*: 529 has not always been a kind of its own."""
+    with Provider() as provider:
+        provider.queue(reply)
+        return str(way.run(provider.anthropic_url, GIVEN, max_retries=0)["type"])
+
+
 every_way = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 in_four_ways = pytest.mark.parametrize(
     "way", [WAYS[name] for name in ("create", "create_async", "helper", "helper_async")]
@@ -101,16 +109,13 @@ class TestTurn:
         way.run(provider.anthropic_url, GIVEN, max_retries=4)
         (turn,) = read_turns(rows)
         assert (turn.status, turn.attempt, turn.usage) == ("ok", 3, USAGE)
-        kinds = {429: "RateLimitError", 529: "OverloadedError", 500: "InternalServerError"}
-        assert [(error["type"], error["attempt"]) for error in turn.errors] == [
-            (kinds[failure.status], 1),
-            (kinds[failure.status], 2),
-        ]
+        assert [fate for _, _, fate in rows.failures()] == ["retried", "retried"]
+        kind = name_of_error(way, failure)
+        assert [(error["type"], error["attempt"]) for error in turn.errors] == [(kind, 1), (kind, 2)]
         assert all(f"Error code: {failure.status}" in error["message"] for error in turn.errors)
         assert [retry["error_id"] for retry in turn.retries] == [error["error_id"] for error in turn.errors]
         assert [(retry["by"], retry["limit_count"]) for retry in turn.retries] == [("anthropic", 5)] * 2
         assert all(0 < retry["wait_ms"] < 400 for retry in turn.retries)
-        assert [fate for _, _, fate in rows.failures()] == ["retried", "retried"]
 
     def test_fails_as_the_request_does(self, rows: Rows, provider: Provider, way: Way) -> None:
         """An error of the API is the turn's, once."""
@@ -131,7 +136,7 @@ class TestTurn:
         assert (turn.status, turn.error_type, turn.attempt) == ("error", "InternalServerError", 3)
         assert [error["type"] for error in turn.errors] == [
             "RateLimitError",
-            "OverloadedError",
+            name_of_error(way, overloaded()),
             "InternalServerError",
         ]
         assert len(turn.retries) == 2

@@ -186,6 +186,7 @@ class TestAborted:
                     gc.collect()
 
         asyncio.run(go())
+        gc.collect()
         (turn,) = read_turns(rows)
         assert turn.status == ("cancelled" if how == "cancel" else "stopped_early")
         assert turn.errors == []
