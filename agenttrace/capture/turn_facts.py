@@ -42,7 +42,7 @@ class TurnFacts:
         """The model that answered, where that was said."""
         self.output: bytes | None = None
         self.ending: dict[str, bytes | None] = {}
-        """``finish_reason``, ``response_id`` and the provider's own ``usage``."""
+        """``finish_reason``, ``response_id``, ``service_tier`` and the provider's own ``usage``."""
         self.usage: dict[str, Any] = {}
         self.has_others = False
         """Turns with rows of their own ran inside, and account for themselves."""
@@ -63,6 +63,10 @@ class TurnFacts:
         self.usage.update(read_usage(usage, counts))
         if usage is not None:
             self.ending["usage"] = encode_value(usage)
+
+    def set_service_tier(self, service_tier: str) -> None:
+        """Keep the provider's word for how fast, and so how dear, its service was."""
+        self.ending["service_tier"] = encode_value(service_tier)
 
     def set_failure(self, value: Any) -> None:
         """Keep that the answer is a failure."""

@@ -262,10 +262,12 @@ class ModelTurn(ScopeHandle):
             if root._streams is self:
                 root._deltas.add(text)
 
-    def set_answered(self, model: str | None) -> None:
-        """Keep which model answered; the one that was asked stands in ``model_call``."""
+    def set_answered(self, model: str | None, *, service_tier: str | None = None) -> None:
+        """Keep which model answered, and at which tier; the one that was asked stands in ``model_call``."""
         if isinstance(model, str) and model:
             self._facts.answered = model[:_MODEL_LIMIT_CHARS]
+        if isinstance(service_tier, str) and service_tier:
+            self._facts.set_service_tier(service_tier[:_MODEL_LIMIT_CHARS])
 
     def set_output(
         self, value: Any, *, finish_reason: str | None = None, response_id: str | None = None

@@ -50,6 +50,7 @@ class Chat:
     def __init__(self) -> None:
         """Know nothing yet."""
         self._model: str | None = None
+        self._service_tier: str | None = None
         self._id: str | None = None
         self._usage: Any = None
         self._failure: Any = None
@@ -96,6 +97,7 @@ class Chat:
 
     def _read_head(self, source: Any) -> None:
         self._model = text_of(field_of(source, "model")) or self._model
+        self._service_tier = text_of(field_of(source, "service_tier")) or self._service_tier
         self._id = text_of(field_of(source, "id")) or self._id
         usage = field_of(source, "usage")
         if usage is not None:
@@ -106,7 +108,7 @@ class Chat:
 
     def tell(self, turn: ModelTurn) -> None:
         """Say what has come."""
-        turn.set_answered(self._model)
+        turn.set_answered(self._model, service_tier=self._service_tier)
         messages, reason = self._whole, self._finish_reason
         if messages is None:
             kept = [choice for _, choice in sorted(self._choices.items())]

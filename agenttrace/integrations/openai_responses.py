@@ -64,6 +64,7 @@ class Response:
         """Know nothing yet."""
         self.is_complete = False
         self._model: str | None = None
+        self._service_tier: str | None = None
         self._id: str | None = None
         self._finish_reason: str | None = None
         self._usage: Any = None
@@ -96,6 +97,7 @@ class Response:
 
     def _read_head(self, response: Any) -> None:
         self._model = text_of(field_of(response, "model")) or self._model
+        self._service_tier = text_of(field_of(response, "service_tier")) or self._service_tier
         self._id = text_of(field_of(response, "id")) or self._id
 
     def add(self, event: Any) -> str | None:
@@ -156,7 +158,7 @@ class Response:
 
     def tell(self, turn: ModelTurn) -> None:
         """Say what has come."""
-        turn.set_answered(self._model)
+        turn.set_answered(self._model, service_tier=self._service_tier)
         output = self._output or self._build_items()
         if output or self._id is not None:
             turn.set_output(output, finish_reason=self._finish_reason, response_id=self._id)
