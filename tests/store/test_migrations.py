@@ -24,7 +24,7 @@ NAMES = [
     "0004_reports",
     "0005_attempts",
     "0006_ties",
-    "0007_slowest",
+    "0007_indexes",
     "0008_calls",
 ]
 
