@@ -7,6 +7,7 @@ left alone and nothing is said of it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
 
@@ -28,19 +29,39 @@ def describe_parts(
     """
 
     def describe(module: ModuleType) -> Iterator[Patch]:
-        # Late: 5 ms, for programs that have such a module.
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            found = version(distribution)
-        except PackageNotFoundError:
+        found = _version_of(module, distribution)
+        if found is None:
             return
+
+        def lacks(exc: Exception) -> None:
+            note_problem(name, f"{distribution} {found} cannot be followed in full: {exc}")
+
         for part in parts:
             try:
-                patches = list(part())
+                for patch in part():
+                    try:
+                        patch.apply()  # here, where the version is known; a second time does nothing
+                    except Exception as exc:
+                        lacks(exc)
+                    else:
+                        yield patch
             except Exception as exc:
-                note_problem(name, f"{distribution} {found} cannot be followed in full: {exc}")
-            else:
-                yield from patches
+                lacks(exc)
 
     return describe
+
+
+def _version_of(module: ModuleType, distribution: str) -> str | None:
+    """Give the version of *distribution*, if *module* is of it; None for another one of that name."""
+    # Late: 5 ms, for programs that have such a module.
+    from importlib import metadata
+
+    try:
+        found = metadata.distribution(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+    own = os.path.realpath(str(found.locate_file(f"{module.__name__}/__init__.py")))
+    file = getattr(module, "__file__", None)
+    if os.path.exists(own) and (file is None or os.path.realpath(file) != own):
+        return None
+    return str(found.version)

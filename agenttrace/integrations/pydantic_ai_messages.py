@@ -13,6 +13,7 @@ from typing import Any
 
 __all__ = ["build_answer", "build_messages", "build_params"]
 
+_TEXT_LIMIT_CHARS = 100_000
 _SETTINGS = (
     "max_tokens",
     "temperature",
@@ -51,15 +52,23 @@ def _requests_of(message: Any) -> Iterator[dict[str, Any]]:
         elif kind == "user-prompt":
             yield {"role": "user", "content": _content_of(part.content)}
         elif kind == "tool-return":
-            yield _tool_message(part, part.model_response_str())
+            yield _tool_message(part, _text_of(part, "model_response_str"))
         elif kind == "retry-prompt" and part.tool_name is not None:
-            yield _tool_message(part, part.model_response())
+            yield _tool_message(part, _text_of(part, "model_response"))
         elif kind in ("retry-prompt", "retry-feedback"):
-            yield {"role": "user", "content": part.model_response()}
+            yield {"role": "user", "content": _text_of(part, "model_response")}
 
 
 def _tool_message(part: Any, text: str) -> dict[str, Any]:
     return {"role": "tool", "tool_call_id": part.tool_call_id, "content": text}
+
+
+def _text_of(part: Any, method: str) -> str:
+    """Give what the model reads of *part*; its bare content, where the library cannot say."""
+    try:
+        return str(getattr(part, method)())
+    except Exception:
+        return str(getattr(part, "content", ""))[:_TEXT_LIMIT_CHARS]
 
 
 def _content_of(content: Any) -> Any:
@@ -77,14 +86,19 @@ def _content_of(content: Any) -> Any:
 def build_answer(response: Any) -> dict[str, Any]:
     """Give what a model answered as an assistant's message."""
     texts: list[str] = []
+    thoughts: list[str] = []
     calls: list[dict[str, Any]] = []
     for part in response.parts:
         if part.part_kind == "text":
             texts.append(part.content)
+        elif part.part_kind == "thinking" and part.content:
+            thoughts.append(part.content)
         elif part.part_kind == "tool-call":
             function = {"name": part.tool_name, "arguments": part.args_as_json_str()}
             calls.append({"id": part.tool_call_id, "type": "function", "function": function})
     answer: dict[str, Any] = {"role": "assistant", "content": "".join(texts) if texts else None}
+    if thoughts:
+        answer["reasoning_content"] = "".join(thoughts)
     if calls:
         answer["tool_calls"] = calls
     return answer

@@ -9,6 +9,7 @@ import logging
 import sys
 import types
 from collections.abc import Callable, Iterator
+from importlib import metadata
 from typing import Any
 
 import agents
@@ -377,7 +378,7 @@ class TestChangedSdk:
         monkeypatch.delattr("agents.run_internal.tool_execution._invoke_function_tool_with_metadata")
         agenttrace.install("openai_agents")
         (problem,) = patching.problems()["openai_agents"]
-        assert "_invoke_function_tool_with_metadata" in problem
+        assert "_invoke_function_tool_with_metadata" in problem and "openai-agents 0." in problem
         Runner.run_sync(agent("A", "ok"), "hi")
         assert rows.agents() == [("A", None, "ok")] and len(rows.events("model_turn")) == 1
 
@@ -392,17 +393,23 @@ class TestChangedSdk:
         assert any("openai-agents 0." in text and "Runner" in text for text in texts)
         assert errors.LOSSES["integrations.openai_agents"] >= 1
 
+    @pytest.mark.parametrize("is_installed", [True, False])
     def test_is_no_other_module_of_that_name(
-        self, quiet: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+        self,
+        quiet: None,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+        is_installed: bool,
     ) -> None:
-        """A program's own package ``agents`` is left alone where the SDK is not installed."""
-        from importlib import metadata
+        """A program's own package ``agents`` is left alone, whether the SDK is installed beside it or not."""
 
-        def missing(name: str) -> str:
+        def missing(name: str) -> Any:
             raise metadata.PackageNotFoundError(name)
 
-        monkeypatch.setattr(metadata, "version", missing)
+        if not is_installed:
+            monkeypatch.setattr(metadata, "distribution", missing)
         own = types.ModuleType("agents")
+        own.__file__ = __file__
         describe = openai_agents._LIBRARY._modules["agents"]
         assert list(describe(own)) == []
         assert "openai_agents" not in patching.problems() and not caplog.records

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +19,15 @@ from pydantic_ai import (
     UsageLimits,
 )
 from pydantic_ai import Tool as PydanticTool
-from pydantic_ai.messages import ModelResponse, TextPart
+from pydantic_ai.messages import (
+    BinaryContent,
+    ImageUrl,
+    ModelRequest,
+    ModelResponse,
+    TextPart,
+    ThinkingPart,
+    UserPromptPart,
+)
 from pydantic_ai.models.fallback import FallbackModel
 from pydantic_ai.models.function import FunctionModel
 from pydantic_ai.models.instrumented import InstrumentedModel
@@ -28,6 +37,7 @@ from pydantic_ai.usage import RequestUsage
 
 import agenttrace
 from agenttrace import traced_tool
+from agenttrace.integrations.pydantic_ai_messages import build_answer, build_messages
 from tests.frameworks.conftest import Rows
 from tests.frameworks.pydantic_ai_scripts import WAYS, Way, agent, ask, scripted
 
@@ -413,3 +423,42 @@ def _refuse() -> Any:
 async def _refuse_later(messages: Any, info: Any) -> Any:
     _refuse()
     yield ""
+
+
+class Torn:
+    """A part of a message that its library cannot put in words."""
+
+    part_kind = "tool-return"
+    tool_call_id = "c1"
+    content = "torn"
+
+    def model_response_str(self) -> str:
+        raise ValueError("no words")
+
+
+class TestMessages:
+    """Messages in the form of a chat, without an agent."""
+
+    def test_keep_thoughts_beside_the_words(self) -> None:
+        """What a model thought is in its message, and not in what it said."""
+        answer = build_answer(ModelResponse([ThinkingPart("hm"), TextPart("yes")]))
+        assert answer == {"role": "assistant", "content": "yes", "reasoning_content": "hm"}
+
+    def test_never_hold_bytes(self) -> None:
+        """Of a picture is said that it is one, and where it is."""
+        picture = BinaryContent(b"\x00" * 100, media_type="image/png")
+        asked = ModelRequest([UserPromptPart(["look:", picture, ImageUrl("http://x/y.png")])])
+        (message,) = build_messages([asked])
+        assert message["content"] == [
+            {"type": "text", "text": "look:"},
+            {"type": "BinaryContent", "url": None},
+            {"type": "ImageUrl", "url": "http://x/y.png"},
+        ]
+
+    def test_survive_a_part_that_cannot_be_told(self) -> None:
+        """A part that raises stands with its bare content; the others are as ever."""
+        request = SimpleNamespace(kind="request", parts=[Torn(), UserPromptPart("go on")])
+        assert build_messages([request]) == [
+            {"role": "tool", "tool_call_id": "c1", "content": "torn"},
+            {"role": "user", "content": "go on"},
+        ]
