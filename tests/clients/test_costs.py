@@ -5,10 +5,17 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+import agents
 import anthropic
+import openai
+import pydantic_ai
 import pytest
 from langchain_anthropic import ChatAnthropic
 from langchain_openai import ChatOpenAI
+from pydantic_ai.models.anthropic import AnthropicModel
+from pydantic_ai.models.openai import OpenAIChatModel
+from pydantic_ai.providers.anthropic import AnthropicProvider
+from pydantic_ai.providers.openai import OpenAIProvider
 
 from agenttrace import agent_scope
 from tests.clients.conftest import Rows
@@ -78,8 +85,6 @@ class TestOpenAI:
             {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "hi"}}
         ]
         body |= {"model": "gpt-5-mini-2025-08-07", "service_tier": "flex"}
-        import openai
-
         transport = HTTP.MockTransport(lambda request: HTTP.Response(200, json=body))
         client = openai.OpenAI(api_key="k", http_client=HTTP.Client(transport=transport))
         client.chat.completions.create(model="gpt-5-mini", messages=MESSAGES)  # type: ignore[arg-type]
@@ -133,3 +138,32 @@ class TestAFramework:
             )
             model.invoke("hi")
         assert costs(rows) == [anthropic_cost(usage)]
+
+    def test_of_pydantic_ai_costs_once(self, provider: Provider, rows: Rows) -> None:
+        """With OpenAI's prices and with Anthropic's."""
+        written = Usage(30_000, 2_000, cache_read_tokens=20_000, cache_write_tokens=4_000)
+        provider.queue(
+            text("hello", usage=USAGE, model="gpt-5-mini-2025-08-07"),
+            text("hello", usage=written, model="claude-sonnet-4-5-20250929"),
+        )
+        by_openai = openai.AsyncOpenAI(base_url=provider.openai_url, api_key="k")
+        by_anthropic = anthropic.AsyncAnthropic(base_url=provider.anthropic_url, api_key="k")
+        models: list[Any] = [
+            OpenAIChatModel("gpt-5-mini", provider=OpenAIProvider(openai_client=by_openai)),
+            AnthropicModel("claude-sonnet-4-5", provider=AnthropicProvider(anthropic_client=by_anthropic)),
+        ]
+        for model in models:
+            pydantic_ai.Agent(model).run_sync("hi")
+        assert costs(rows) == [openai_cost(USAGE), anthropic_cost(written)]
+
+    def test_of_openais_agents_costs_once(self, provider: Provider, rows: Rows) -> None:
+        """Over both of OpenAI's interfaces."""
+        provider.queue(*[text("hello", usage=USAGE, model="gpt-5-mini-2025-08-07")] * 2)
+        client = openai.AsyncOpenAI(base_url=provider.openai_url, api_key="k")
+        models: list[Any] = [
+            agents.OpenAIChatCompletionsModel("gpt-5-mini", client),
+            agents.OpenAIResponsesModel("gpt-5-mini", client),
+        ]
+        for model in models:
+            agents.Runner.run_sync(agents.Agent(name="A", model=model), "hi")
+        assert costs(rows) == [openai_cost(USAGE)] * 2
