@@ -26,6 +26,7 @@ from agenttrace.wiring import (
     connect_first,
     decided,
     disconnect,
+    end_at_exit,
     watch_caught,
     wire_store,
 )
@@ -142,6 +143,7 @@ def enable() -> None:
         ORIGIN.find()
         if not SWITCH:
             SWITCH.append(True)
+            end_at_exit()
         names, patterns = STATE.settings.install, STATE.settings.trace
     watch_caught()
     if patterns:

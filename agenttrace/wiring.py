@@ -42,6 +42,7 @@ __all__ = [
     "connect_first",
     "decided",
     "disconnect",
+    "end_at_exit",
     "watch_caught",
     "wire_store",
 ]
@@ -58,6 +59,8 @@ class State:
         self.process_id: str | None = None
         self.parent_process_id: str | None = None
         self.hooked = False
+        self.is_over = False
+        """Our exit handler has run; what is recorded from then on is stored by whoever records it."""
 
 
 STATE = State()
@@ -118,6 +121,13 @@ def connect_and_publish(body: bytes) -> Any:
     return publish(body)
 
 
+def end_at_exit() -> None:
+    """Have the record end with the program; asked early, since the first event may be an exit handler's."""
+    if not STATE.hooked:
+        STATE.hooked = True
+        atexit.register(_at_exit)
+
+
 def connect_first() -> None:
     """Make the recorder before the first run begins; its ring still comes with the first event."""
     with contained("runtime.connect"), STATE.lock:
@@ -148,10 +158,10 @@ def _connect() -> None:
     recorder = Recorder(settings, rules, describe, forget=forget_sent)
     if STATE.recorder is not None:
         return  # a signal handler or finaliser came first, in this very thread
+    if STATE.is_over:
+        recorder.at_exit()
     STATE.settings, STATE.recorder = settings, recorder
-    if not STATE.hooked:
-        STATE.hooked = True
-        atexit.register(_at_exit)
+    end_at_exit()
     PIPE.publish = recorder.publish
     PIPE.prepare = decided
 
@@ -176,6 +186,7 @@ def disconnect(timeout_s: float = 5.0) -> FlushResult:
 
 
 def _at_exit() -> None:
+    STATE.is_over = True
     recorder = STATE.recorder
     if recorder is None:
         return

@@ -36,10 +36,14 @@ class Past:
         self.lost[reason] = self.lost.get(reason, 0) + 1
         count_loss(f"write.{reason}")
 
-    def add(self, ring: RingBase, turn: Turn) -> None:
-        """Take over from a ring that is closed."""
-        self.end = ring.head
+    def follow(self, ring: RingBase) -> None:
+        """Let the next ring begin where a closed one ends, with what that has counted."""
+        self.end = max(self.end, ring.head)
         self.dropped = ring.dropped()
+
+    def add(self, ring: RingBase, turn: Turn) -> None:
+        """Take over from a ring that is closed and drained."""
+        self.follow(ring)
         self.written += turn.written_count
         self.pending += count_frames(ring)
         self.failed += sum(turn.failed.values())

@@ -180,7 +180,7 @@ class Publisher:
         def finish(last_ts_ns: int) -> Finish:
             from agenttrace.store.batch import Finish  # late: as in _build_drain
 
-            return Finish(ring.process_id, last_ts_ns, close_open=False)
+            return Finish(ring.process_id, last_ts_ns, close_open=False, exit="ok")
 
         deadline_s = time.monotonic() + (WAIT_S if may_wait() else 0.0)
         if writer.drain_here(deadline_s, finish) and ring.close_empty():

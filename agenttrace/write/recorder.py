@@ -174,7 +174,9 @@ class Recorder(Publisher):
     def _end(self, ring: Ring, writer: Writer, deadline_s: float, exit: str) -> None:
         ring.mark_clean()
         has_stopped = writer.stop(deadline_s)
-        ring.close()
+        with self._making:  # another thread may go on recording, in a ring that begins where this one ends
+            ring.close()
+            self._past.follow(ring)
 
         def finish(last_ts_ns: int) -> Finish:
             from agenttrace.store.batch import Finish  # late: as in _build_drain

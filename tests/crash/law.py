@@ -49,7 +49,7 @@ def hold(
     *,
     emitted: int | None = None,
     has_gaps: bool = False,
-    is_shared: bool = False,
+    shared: str = "",
     forked_amid: str = "",
 ) -> Kept:
     """
@@ -60,7 +60,7 @@ def hold(
         acknowledged: ``agent number`` of each event whose recording had returned.
         emitted: How many events were recorded in all, numbered or not.
         has_gaps: Events may have been dropped, so numbers may be missing, but only where they were counted.
-        is_shared: Several processes recorded as one agent.
+        shared: An agent as which several processes recorded.
         forked_amid: An agent whose process was forked inside the recording of an event. Where that had not
             begun its work, the child records the event too, as it would make any call: that one is left out.
     """
@@ -70,10 +70,10 @@ def hold(
     rings = [name for name in os.listdir(folder) if not name.startswith(".new-")]  # swept a minute later
     assert rings == [], "rings are left"
     check_database(database, has_gaps=has_gaps)
-    kept = _read(database, forked_amid, is_shared)
+    kept = _read(database, forked_amid, shared)
     for agent, numbers in kept.numbers.items():
         assert len(set(numbers)) == len(numbers), f"{agent}: doubled"
-        if is_shared:
+        if agent == shared:
             continue
         assert numbers == sorted(numbers), f"{agent}: out of order"
         assert has_gaps or numbers == list(range(len(numbers))), f"{agent}: lost"
@@ -117,7 +117,7 @@ def check_database(database: str | Path, *, has_gaps: bool = False) -> None:
             assert store.verify() == []
 
 
-def _read(database: str | Path, forked_amid: str, is_shared: bool) -> Kept:
+def _read(database: str | Path, forked_amid: str, shared: str) -> Kept:
     rows = read_rows(
         database, "SELECT agent_id, kind, status, payload, event_id FROM trajectory_events ORDER BY id"
     )
@@ -136,7 +136,7 @@ def _read(database: str | Path, forked_amid: str, is_shared: bool) -> Kept:
         events[forked_amid] = _leave_out_forked(events[forked_amid])
     for agent, found_there in events.items():
         makers = {event_id.partition("-")[0] for _, event_id in found_there}
-        assert is_shared or len(makers) == 1, f"{agent}: events of several processes"
+        assert agent == shared or len(makers) == 1, f"{agent}: events of several processes"
     numbers = {agent: [number for number, _ in found_there] for agent, found_there in events.items()}
     interrupted = sum(row[2] == "interrupted" for row in rows)
     return Kept(numbers, notes, _read_dropped(database), interrupted, len(rows) - len(notes) - interrupted)
