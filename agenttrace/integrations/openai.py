@@ -18,7 +18,7 @@ from agenttrace.integrations.patching import Patch, note_problem
 from agenttrace.integrations.sdk_reading import Api
 from agenttrace.integrations.sdk_requests import ModelSdk
 
-__all__ = ["install", "uninstall"]
+__all__ = ["install", "provider_of", "uninstall"]
 
 _PROVIDERS = {
     "openai.azure.com": "azure",
@@ -41,7 +41,7 @@ _PROVIDERS = {
 """Ends of host names, to the providers that serve other models in this format."""
 
 
-def _provider_of(client: Any) -> str:
+def provider_of(client: Any) -> str:
     """Say who serves the models of *client*; an unknown host, a gateway say, counts as OpenAI's."""
     host = str(getattr(getattr(client, "base_url", None), "host", "")).lower()
     for end, provider in _PROVIDERS.items():
@@ -61,7 +61,7 @@ def _check(module: ModuleType) -> Iterator[Patch]:
 _sdk = ModelSdk(
     "openai",
     {"/chat/completions": Api(ask_chat, Chat), "/responses": Api(ask_response, Response)},
-    _provider_of,
+    provider_of,
 )
 _library = _sdk.library(_check)
 

@@ -17,6 +17,7 @@ from agenttrace.capture.turns import ModelTurn, model_turn
 from agenttrace.capture.usage import read_usage
 from agenttrace.errors import contained
 from agenttrace.integrations.callers import lend_caller
+from agenttrace.integrations.openai import provider_of
 from agenttrace.integrations.openai_agents_messages import (
     build_messages,
     build_params,
@@ -57,7 +58,7 @@ class Request:
         name = getattr(model, "model", None)
         self.turn: ModelTurn = model_turn(
             str(name) if name else type(model).__name__,
-            provider="openai" if type(model).__module__.startswith("agents.models.openai") else None,
+            provider=_provider_of(model),
             input=build_messages(given.get("input")),
             params=build_params(given),
         )
@@ -125,6 +126,14 @@ class Request:
                 self.turn.set_usage(**counts)
             if self._run is not None:
                 self._run.want(find_wanted(items, self._given))
+
+
+def _provider_of(model: Any) -> str | None:
+    """Say who serves *model*: what the client of the SDK's own models says; None for any other."""
+    client = getattr(model, "_client", None)
+    if client is None or not type(model).__module__.startswith("agents.models.openai"):
+        return None
+    return provider_of(client)
 
 
 def _stay() -> None:

@@ -238,6 +238,6 @@ class TestInsideATurnByHand:
 )
 def test_the_provider_is_told_by_the_host(url: str, provider_name: str) -> None:
     """Other providers serve other models at other prices; a gateway counts as OpenAI's."""
-    from agenttrace.integrations.openai import _provider_of
+    from agenttrace.integrations.openai import provider_of
 
-    assert _provider_of(openai.OpenAI(base_url=url, api_key="k")) == provider_name
+    assert provider_of(openai.OpenAI(base_url=url, api_key="k")) == provider_name
