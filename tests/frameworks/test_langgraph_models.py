@@ -281,6 +281,20 @@ class TestTurn:
         ]
 
 
+class TestCache:
+    """What a provider's own cache took and gave."""
+
+    @BOTH
+    def test_of_anthropic_counts_once(self, rows: Rows, provider: Provider, is_async: bool) -> None:
+        """Reads and writes are input, in columns of their own, as the SDK itself would say."""
+        usage = Usage(input_tokens=100, output_tokens=20, cache_read_tokens=40, cache_write_tokens=30)
+        provider.queue(text("fine", usage=usage))
+        ask(build_real("anthropic", provider), "hello", is_async)
+        assert rows(f"SELECT {COUNTS} FROM trajectory_events WHERE kind = 'model_turn'") == [
+            (100, 20, 40, 30, None)
+        ]
+
+
 @PROVIDERS
 class TestRealModel:
     """LangChain's models of real providers, whose SDKs are followed too."""
