@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import inspect
+import os
 import subprocess
 import sys
 import weakref
@@ -253,7 +254,11 @@ print(problems(), file=sys.stderr)
                 self.PROGRAM.format(module=module, owner=owner, name=name),
                 tmp_path / "t.db",
             ],
-            env={"PATH": "", "HOME": str(tmp_path), **provider.environment},
+            env={
+                "HOME": str(tmp_path),
+                "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
+                **provider.environment,
+            },
             capture_output=True,
             text=True,
             timeout=60,
