@@ -29,8 +29,8 @@ class Told:
         self.said: dict[str, Any] = {}
         answer.tell(self)
 
-    def set_answered(self, model: Any) -> None:
-        self.said["model"] = model
+    def set_answered(self, model: Any, **more: Any) -> None:
+        self.said.update(model=model, **more)
 
     def set_output(self, value: Any, **more: Any) -> None:
         self.said.update(output=value, **more)
