@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import warnings
 from collections.abc import Iterator
@@ -74,11 +75,16 @@ def quiet() -> Iterator[None]:
     logger.disabled, logging.getLogger("anthropic.lib.tools._beta_runner").disabled = before
 
 
-def run(url: str, tool: Any, *, stream: bool) -> Any:
+MODES: dict[str, dict[str, Any]] = {"at once": {}, "streamed": {"stream": True}}
+if "run_tools_eagerly" in inspect.signature(anthropic.resources.beta.Messages.tool_runner).parameters:
+    MODES["eager"] = {"stream": True, "run_tools_eagerly": True}  # tools run while the answer streams in
+
+
+def run(url: str, tool: Any, mode: str) -> Any:
     """Let the SDK's runner answer what the model asks for."""
     with anthropic.Anthropic(base_url=url, api_key="k") as client:
-        runner = client.beta.messages.tool_runner(**GIVEN, tools=[tool], stream=stream)
-        if not stream:
+        runner = client.beta.messages.tool_runner(**GIVEN, tools=[tool], **MODES[mode])
+        if mode == "at once":
             return runner.until_done().content[0].text
         for events in runner:
             for _ in events:
@@ -86,10 +92,10 @@ def run(url: str, tool: Any, *, stream: bool) -> Any:
         return events.get_final_message().content[0].text
 
 
-async def run_async(url: str, tool: Any, *, stream: bool) -> Any:
+async def run_async(url: str, tool: Any, mode: str) -> Any:
     async with anthropic.AsyncAnthropic(base_url=url, api_key="k") as client:
-        runner = client.beta.messages.tool_runner(**GIVEN, tools=[tool], stream=stream)
-        if not stream:
+        runner = client.beta.messages.tool_runner(**GIVEN, tools=[tool], **MODES[mode])
+        if mode == "at once":
             return (await runner.until_done()).content[0].text
         async for events in runner:
             async for _ in events:
@@ -97,7 +103,7 @@ async def run_async(url: str, tool: Any, *, stream: bool) -> Any:
         return (await events.get_final_message()).content[0].text
 
 
-def run_script(provider: Provider, *, stream: bool, is_async: bool, is_decorated: bool) -> list[Any]:
+def run_script(provider: Provider, mode: str, *, is_async: bool, is_decorated: bool) -> list[Any]:
     """Run the whole script; give what the tools told the model."""
     provider.queue(*SCRIPT)
     function: Any = divide_later if is_async else divide
@@ -105,24 +111,24 @@ def run_script(provider: Provider, *, stream: bool, is_async: bool, is_decorated
     with agent_scope("divider"):
         if is_async:
             tool: Any = anthropic.beta_async_tool(function, name="divide")
-            said = asyncio.run(run_async(provider.anthropic_url, tool, stream=stream))
+            said = asyncio.run(run_async(provider.anthropic_url, tool, mode))
         else:
-            said = run(provider.anthropic_url, anthropic.beta_tool(function, name="divide"), stream=stream)
+            said = run(provider.anthropic_url, anthropic.beta_tool(function, name="divide"), mode)
     assert said == "that is all"
     return [body["messages"][-1]["content"] for body in provider.bodies if len(body["messages"]) > 1]
 
 
-@pytest.mark.parametrize("stream", [False, True], ids=["at once", "streamed"])
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
 @pytest.mark.parametrize("is_decorated", [False, True], ids=["plain", "decorated"])
 class TestRunner:
     """The SDK's own loop of model and tools."""
 
     def test_leaves_a_row_for_each_call(
-        self, rows: Rows, provider: Provider, stream: bool, is_async: bool, is_decorated: bool
+        self, rows: Rows, provider: Provider, mode: str, is_async: bool, is_decorated: bool
     ) -> None:
         """With the model's id, the arguments, and the error itself, though the model got a text."""
-        run_script(provider, stream=stream, is_async=is_async, is_decorated=is_decorated)
+        run_script(provider, mode, is_async=is_async, is_decorated=is_decorated)
         found = rows(
             "SELECT call_id, tool_name, status, error_type, tool_output FROM tool_traces ORDER BY id"
         )
@@ -137,10 +143,10 @@ class TestRunner:
         assert found[0][4] == "0.25"
 
     def test_leaves_each_failure_once(
-        self, rows: Rows, provider: Provider, stream: bool, is_async: bool, is_decorated: bool
+        self, rows: Rows, provider: Provider, mode: str, is_async: bool, is_decorated: bool
     ) -> None:
         """Four calls failed and one request was tried again: five failures, of which the model was told."""
-        run_script(provider, stream=stream, is_async=is_async, is_decorated=is_decorated)
+        run_script(provider, mode, is_async=is_async, is_decorated=is_decorated)
         fates = [(tool, fate) for tool, _, fate in rows.failures()]
         assert fates == [
             ("divide", "reported"),
@@ -151,10 +157,10 @@ class TestRunner:
         ]
 
     def test_counts_its_turns(
-        self, rows: Rows, provider: Provider, stream: bool, is_async: bool, is_decorated: bool
+        self, rows: Rows, provider: Provider, mode: str, is_async: bool, is_decorated: bool
     ) -> None:
         """Each request is a turn, the one that was tried again too."""
-        run_script(provider, stream=stream, is_async=is_async, is_decorated=is_decorated)
+        run_script(provider, mode, is_async=is_async, is_decorated=is_decorated)
         turns = read_turns(rows)
         assert [(turn.number, turn.status, turn.attempt) for turn in turns] == [
             (1, "ok", None),
@@ -169,14 +175,14 @@ class TestRunner:
         assert turns[0].call["params"]["tools"] == provider.bodies[0]["tools"]
 
     def test_tells_the_model_the_same(
-        self, rows: Rows, provider: Provider, stream: bool, is_async: bool, is_decorated: bool
+        self, rows: Rows, provider: Provider, mode: str, is_async: bool, is_decorated: bool
     ) -> None:
         """What goes back to the model is what goes back untraced."""
-        on = run_script(provider, stream=stream, is_async=is_async, is_decorated=is_decorated)
+        on = run_script(provider, mode, is_async=is_async, is_decorated=is_decorated)
         agenttrace.disable()
         agenttrace.uninstall()
         with Provider() as another:
-            off = run_script(another, stream=stream, is_async=is_async, is_decorated=False)
+            off = run_script(another, mode, is_async=is_async, is_decorated=False)
         assert on == off
 
 
