@@ -8,9 +8,9 @@ at most 512 ids are remembered, the oldest are forgotten first.
 
 from __future__ import annotations
 
+import contextlib
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from threading import Lock
 from typing import Any
 
 from agenttrace.capture.context import Operation
@@ -20,8 +20,6 @@ __all__ = ["agent_run_around", "find_asker", "note_asked", "stand_for"]
 _LIMIT_COUNT = 512
 
 _ASKED: OrderedDict[tuple[str, str], Operation] = OrderedDict()
-_LOCK = Lock()
-"""Protects ``_ASKED``: nodes of a graph run in threads of their own."""
 
 
 def agent_run_around(operation: Operation | None) -> Operation | None:
@@ -42,15 +40,15 @@ def note_asked(operation: Operation | None, calls: Iterable[Any]) -> None:
     asker = agent_run_around(operation)
     if asker is None:
         return
-    with _LOCK:
-        for call in calls:
-            call_id = call.get("id") if isinstance(call, Mapping) else None
-            if isinstance(call_id, str) and call_id:
-                key = (asker.conversation_id, call_id)
+    for call in calls:
+        call_id = call.get("id") if isinstance(call, Mapping) else None
+        if isinstance(call_id, str) and call_id:
+            key = (asker.conversation_id, call_id)
+            with contextlib.suppress(KeyError):  # another thread was quicker
                 _ASKED[key] = asker
                 _ASKED.move_to_end(key)
-        while len(_ASKED) > _LIMIT_COUNT:
-            _ASKED.popitem(last=False)
+                if len(_ASKED) > _LIMIT_COUNT:
+                    _ASKED.popitem(last=False)
 
 
 def find_asker(conversation_id: str, call_id: Any) -> Operation | None:

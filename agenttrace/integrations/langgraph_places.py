@@ -4,15 +4,17 @@ The agents of a graph: one place for each node and subgraph, which keeps its age
 A node that runs again is the same agent going on, with its turns counted up; one that runs beside
 itself (``Send``) is another agent. Invariants: a place is taken by one run at a time; of a thread that
 is checkpointed the places stay, so that a graph that is resumed goes on where it was, in its
-conversation. At most 256 threads per checkpointer are remembered.
+conversation. At most 256 threads per checkpointer are remembered. Nodes run in threads, and nothing here
+waits for a lock, which a fork could leave locked.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import itertools
 from collections import OrderedDict
-from collections.abc import Mapping
-from threading import Lock
+from collections.abc import Iterator, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -29,9 +31,6 @@ _CONVERSATION_LIMIT_CHARS = 200
 _IN_MEMORY = frozenset(("InMemorySaver", "MemorySaver"))
 """Checkpointers whose threads end with the process: ``1`` is another thread each time."""
 
-_LOCK = Lock()
-"""Protects who takes a place, the places below it, and ``_THREADS``: nodes run in threads."""
-
 
 class Place:
     """Where one agent of a graph stands."""
@@ -47,28 +46,38 @@ class Place:
         """
         self.agent = agent
         self._seed = seed
-        self._is_taken = False
+        self._is_free = [True]
+        """Empty while a run has the place: taking it out is one step, in whichever thread."""
         self._children: dict[str, list[Place]] = {}
+        self._numbers: dict[str, Iterator[int]] = {}
         self._last: Operation | None = None
         """The run that ended last, of those that left calls to be made by other nodes."""
 
     def take(self, name: str) -> Place:
         """Take a free place of *name* below this one."""
-        with _LOCK:
-            places = self._children.setdefault(name, [])
-            for place in places:
-                if not place._is_taken:
-                    break
-            else:
-                place = self._make(name, len(places))
-                places.append(place)
-            place._is_taken = True
-            return place
-
-    def _make(self, name: str, number: int) -> Place:
+        places = self._children.setdefault(name, [])
+        for place in list(places):
+            if place.take_itself():
+                return place
+        number = next(self._numbers.setdefault(name, itertools.count()))
         seed = None if self._seed is None else f"{self._seed}/{name}/{number}"
         agent = self.agent
-        return Place(Agent(agent.conversation_id, _agent_id(name, seed), name, agent.agent_id), seed)
+        made = Place(Agent(agent.conversation_id, _agent_id(name, seed), name, agent.agent_id), seed)
+        made.take_itself()
+        places.append(made)
+        return made
+
+    def take_itself(self) -> bool:
+        """Take this place; False where a run has it."""
+        try:
+            return self._is_free.pop()
+        except IndexError:
+            return False
+
+    def give_back(self) -> None:
+        """Let the next run have it."""
+        if not self._is_free:
+            self._is_free.append(True)
 
     def end_run(self, operation: Operation, output: Any, exc: BaseException | None) -> None:
         """
@@ -85,7 +94,7 @@ class Place:
             agent.asked, agent.unclaimed = kept
             agent.closed = False
             self._last = operation
-            self._is_taken = False
+            self.give_back()
 
     def end_graph(self, operation: Operation, output: Any, exc: BaseException | None) -> None:
         """
@@ -93,19 +102,18 @@ class Place:
 
         What was asked for is forgotten then, unless the graph waits to be resumed.
         """
-        is_interrupted = operation.__dict__.get("passed") == "interrupt"
+        is_interrupted = "interrupt" in operation.__dict__.get("passed", ())
         waiting = [self]
         while waiting:
             place = waiting.pop()
-            with _LOCK:
-                waiting += [child for children in place._children.values() for child in children]
+            waiting += [child for children in list(place._children.values()) for child in list(children)]
             if place is not self:
                 if place._last is not None and not is_interrupted:
                     end_of_agent(place.agent, place._last)
                     place._last = None
                 place.agent.closed = True
         close_agent(operation, encode_value(output), exc)
-        self._is_taken = False
+        self.give_back()
 
 
 def _agent_id(name: str, seed: str | None) -> str:
@@ -132,8 +140,8 @@ def take_root(name: str, checkpointer: Any, configurable: Mapping[str, Any]) -> 
         place = _make_root(name, around, None)
     else:
         outside = () if around is None else (around.conversation_id, _agent_id_of(around) or "")
-        place = _take_thread((str(thread_id), name, *outside), checkpointer, around)
-    place._is_taken = True
+        return _take_thread((str(thread_id), name, *outside), checkpointer, around)
+    place.take_itself()
     return place
 
 
@@ -143,19 +151,19 @@ def _take_thread(key: tuple[str, ...], checkpointer: Any, around: Operation | No
     conversation_id = None
     if lasts and thread_id:
         conversation_id = thread_id[:_CONVERSATION_LIMIT_CHARS].encode("utf-8", "replace").decode()
-    with _LOCK:
-        try:
-            places = _THREADS.setdefault(checkpointer, OrderedDict())
-        except TypeError:  # nothing refers to it weakly
-            places = OrderedDict()
-        found = places.get(key)
-        if found is None or found._is_taken:  # two runs of one thread at a time are two agents
-            found = _make_root(name, around, conversation_id)
-            places[key] = found
+    try:
+        places = _THREADS.setdefault(checkpointer, OrderedDict())
+    except TypeError:  # nothing refers to it weakly
+        places = OrderedDict()
+    found = places.get(key)
+    if found is None or not found.take_itself():  # two runs of one thread at a time are two agents
+        found = places[key] = _make_root(name, around, conversation_id)
+        found.take_itself()
+    with contextlib.suppress(KeyError):  # another thread was quicker
         places.move_to_end(key)
         if len(places) > _THREADS_LIMIT_COUNT:
             places.popitem(last=False)
-        return found
+    return found
 
 
 def _make_root(name: str, around: Operation | None, conversation_id: str | None) -> Place:

@@ -150,16 +150,19 @@ def _signal_of(exc: BaseException) -> str | None:
 
 
 def tell_signal(operation: Operation, exc: BaseException) -> None:
-    """Record that a node asks to be resumed, or hands over; once, for all that the signal passes."""
+    """Record that a node asks to be resumed, or hands over; once, however much the signal passes."""
     signal = _signal_of(exc)
     if signal is None or operation.agent is None:
         return
-    around = real_of(operation.parent)
+    # An interrupt is raised anew on its way out, a hand-over is the same exception all the way.
+    what = signal if signal == "interrupt" else f"{signal} {id(exc)}"
+    is_told = what in operation.__dict__.get("passed", ())
+    around = operation.parent
     while around is not None:
         if around.kind == "agent":
-            around.__dict__["passed"] = signal
+            around.__dict__["passed"] = {what, *around.__dict__.get("passed", ())}
         around = around.parent
-    if operation.__dict__.pop("passed", None) == signal:
+    if is_told:
         return
     if signal == "handoff":
         tell_handoff(operation, exc.args[0])

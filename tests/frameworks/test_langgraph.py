@@ -486,6 +486,26 @@ class TestInterrupt:
         assert rows("SELECT agent_name, runs FROM agents ORDER BY 1") == [("ask", 2), ("line", 2)]
         assert rows.events("agent_start")[2]["payload"]["input"] == {"resume": "yes"}
 
+    def test_beside_a_handover_is_still_waited_for(self, rows: Rows) -> None:
+        """A branch that hands over as another one asks changes nothing for the one that asks."""
+
+        def leave(state: Log) -> Any:
+            return Command(goto="after", graph=Command.PARENT, update={"log": [1]})
+
+        graph = StateGraph(Log)
+        graph.add_node("first", build_line(("leave", leave), name="inner"))
+        graph.add_node("ask", self.ask)
+        graph.add_node("after", add(2))
+        for name in ("first", "ask"):
+            graph.add_edge(START, name)
+        compiled = graph.compile(name="outer", checkpointer=InMemorySaver())
+        config: Any = {"configurable": {"thread_id": "1"}}
+        compiled.invoke({"log": []}, config)
+        assert sorted(compiled.invoke(Command(resume="yes"), config)["log"], key=str) == [1, 2, "yes"]
+        assert [one["agent"] for one in rows.events("interrupt")] == ["ask"]
+        assert [one["agent"] for one in rows.events("handoff")] == ["leave"]
+        assert not rows.failures()
+
     def test_below_other_graphs_is_told_once(self, rows: Rows) -> None:
         """It passes every graph up to the first, and stops each of them early."""
         inner = build_line(("ask", self.ask), name="inner")
@@ -557,14 +577,16 @@ class TestInterrupt:
 
         config = {"configurable": {"thread_id": "customer-7"}}
         saver = LastingSaver()
-        build_line(("ask", self.ask), checkpointer=saver).invoke({"log": []}, config)
+        nodes = (("prepare", add("ready")), ("ask", self.ask))
+        build_line(*nodes, checkpointer=saver).invoke({"log": []}, config)
         other = LastingSaver()
         other.storage, other.writes, other.blobs = saver.storage, saver.writes, saver.blobs
-        graph = build_line(("ask", self.ask), checkpointer=other)
-        assert graph.invoke(Command(resume="yes"), config) == {"log": ["yes"]}
+        graph = build_line(*nodes, checkpointer=other)
+        assert graph.invoke(Command(resume="yes"), config) == {"log": ["ready", "yes"]}
         assert rows("SELECT conversation_id, agent_name, runs FROM agents ORDER BY 2") == [
             ("customer-7", "ask", 2),
             ("customer-7", "line", 2),
+            ("customer-7", "prepare", 1),
         ]
 
     @pytest.mark.parametrize("name", ["\ud800", "x" * 5_000, 17, ""])
