@@ -27,6 +27,7 @@ from tests.clients.provider_replies import (
     broken_stream,
     failed_stream,
     held,
+    rate_limited,
     text,
     tool_calls,
 )
@@ -237,6 +238,52 @@ class TestAborted:
         (turn,) = read_turns(rows)
         assert (turn.status, turn.error_type) == ("error", type(raised.value).__name__)
         assert text_of(turn) == ("one two " if after else "")
+
+
+class TestCancelled:
+    """A request that the program gives up before there is an answer."""
+
+    @pytest.mark.parametrize("streamed", [False, True])
+    def test_while_nobody_answers(self, rows: Rows, provider: Provider, streamed: bool) -> None:
+        """No error: the turn is cancelled, without an answer."""
+        provider.queue(held(WORDS))
+
+        async def go() -> None:
+            async with anthropic.AsyncAnthropic(base_url=provider.anthropic_url, api_key="k") as client:
+                task = asyncio.create_task(client.messages.create(**GIVEN, stream=streamed))
+                while not provider.requests:
+                    await asyncio.sleep(0)
+                if streamed:  # its head comes at once
+                    stream = await task
+                    task = asyncio.create_task(drain(stream))
+                    await asyncio.sleep(0)
+                task.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+
+        async def drain(stream: Any) -> None:
+            async for _ in stream:
+                pass
+
+        asyncio.run(go())
+        (turn,) = read_turns(rows)
+        assert (turn.status, turn.errors, turn.retries) == ("cancelled", [], [])
+        assert turn.error_type == "CancelledError"
+
+    def test_while_it_waits_to_try_again(self, rows: Rows, provider: Provider) -> None:
+        """The attempt that failed is told; no other followed."""
+        provider.queue(rate_limited(retry_after_ms=60_000))
+
+        async def go() -> None:
+            async with anthropic.AsyncAnthropic(base_url=provider.anthropic_url, api_key="k") as client:
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(client.messages.create(**GIVEN), 0.2)
+
+        asyncio.run(go())
+        (turn,) = read_turns(rows)
+        assert (turn.status, turn.retries) == ("cancelled", [])
+        assert [error["type"] for error in turn.errors] == ["RateLimitError"]
+        assert len(provider.requests) == 1
 
 
 class TestGoing:
