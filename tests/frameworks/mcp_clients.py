@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ __all__ = [
     "is_failed",
     "open_http",
     "open_modern",
+    "open_program",
     "open_sse",
     "open_stdio",
     "text_of",
@@ -54,9 +55,22 @@ async def open_stdio(
     level: str, rows: Rows, traced: bool = True, database: Path | None = None
 ) -> AsyncIterator[ClientSession]:
     """Start the server as a child process."""
-    command = StdioServerParameters(
-        command=sys.executable, args=[PROGRAM, level, "stdio"], env=environment(rows, traced, database)
-    )
+    given = environment(rows, traced, database)
+    async with _over_stdio([PROGRAM, level, "stdio"], given) as session:
+        yield session
+
+
+@asynccontextmanager
+async def open_program(rows: Rows, *arguments: str) -> AsyncIterator[ClientSession]:
+    """Start Python with *arguments*, which make it a server; its environment is the SDK's default."""
+    kept = {name: value for name, value in environment(rows).items() if name == "PYTHONPATH"}
+    async with _over_stdio(arguments, kept) as session:
+        yield session
+
+
+@asynccontextmanager
+async def _over_stdio(arguments: Sequence[str], given: dict[str, str]) -> AsyncIterator[ClientSession]:
+    command = StdioServerParameters(command=sys.executable, args=list(arguments), env=given)
     with open(os.devnull, "w") as nowhere:
         async with stdio_client(command, nowhere) as streams, ClientSession(*streams[:2]) as session:
             await session.initialize()

@@ -21,6 +21,7 @@ from tests.frameworks.mcp_clients import (
     is_failed,
     open_http,
     open_modern,
+    open_program,
     open_sse,
     open_stdio,
     text_of,
@@ -183,6 +184,64 @@ class TestServerAlone:
         other = Rows(database)
         open_store(database).close()
         assert other(TREE) == [("define", None, "main", None, "ok"), ("look_up", "define", "main", 1, "ok")]
+
+
+SERVER = """
+import sys
+
+try:
+    from mcp.server.mcpserver import MCPServer
+except ImportError:
+    from mcp.server.fastmcp import FastMCP as MCPServer
+
+server = MCPServer("plain")
+
+
+@server.tool()
+def divide(a: int, b: int) -> float:
+    return a / b
+
+
+@server.tool()
+def is_ours_loaded() -> str:
+    return str("agenttrace" in sys.modules)
+
+
+server.run("stdio")
+"""
+
+
+class TestUnchangedServer:
+    """A server program that knows nothing of agenttrace."""
+
+    def test_is_traced_under_agenttrace_run(self, rows: Rows, tmp_path: Path) -> None:
+        """The protocol on its stdout is as without us; its calls lie under the client's."""
+        program = tmp_path / "server.py"
+        program.write_text(SERVER)
+        good, bad = drive(
+            open_program(rows, "-m", "agenttrace", "run", str(program)),
+            ("divide", {"a": 1, "b": 4}),
+            ("divide", {"a": 1, "b": 0}),
+        )
+        assert text_of(good) == "0.25"
+        assert is_failed(bad)
+        recover(rows)
+        assert [row[:2] + row[3:] for row in rows(TREE)] == [
+            ("divide", None, None, "ok"),
+            ("divide", "divide", 0, "ok"),
+            ("divide", None, None, "error"),
+            ("divide", "divide", 0, "error"),
+        ]
+        ((error_type, at),) = rows("SELECT error_type, raised_at FROM failures")
+        assert (error_type, at) == ("ZeroDivisionError", f"{program}:14 divide")
+
+    def test_is_left_alone_without(self, rows: Rows, tmp_path: Path) -> None:
+        """Started as it is by a traced client, it loads nothing of ours."""
+        program = tmp_path / "server.py"
+        program.write_text(SERVER)
+        (result,) = drive(open_program(rows, str(program)), ("is_ours_loaded", {}))
+        assert text_of(result) == "False"
+        assert [row[:2] for row in rows(TREE)] == [("is_ours_loaded", None)]
 
 
 class TestTwoDatabases:

@@ -87,7 +87,8 @@ class TestLoop:
         asked = rows(
             "SELECT c.tool_name, c.tool_input, c.status, s.tool_name, s.tool_input, s.status, s.call_id"
             " FROM tool_traces c JOIN tool_traces s"
-            " ON s.parent_span_id = c.span_id AND s.tool_name = c.tool_name WHERE c.call_id IS NOT NULL ORDER BY c.call_id"
+            " ON s.parent_span_id = c.span_id AND s.tool_name = c.tool_name"
+            " WHERE c.call_id IS NOT NULL ORDER BY c.call_id"
         )
         sides = [
             (name, json.dumps(given, separators=(",", ":")), "ok" if name == "define" else "error")
