@@ -35,14 +35,26 @@ _TRY = """
 import importlib, json, sys
 from agenttrace import integrations
 from agenttrace.integrations import patching
-name, module = sys.argv[1:]
-found = []
+name, top = sys.argv[1:]
+found, missing = [], []
 try:
     integrations.install(name)
-    importlib.import_module(module)
+    importlib.import_module(top)
+    for module in patching.awaited(name):
+        try:
+            importlib.import_module(module)
+        except ModuleNotFoundError as exc:
+            if not f"{module}.".startswith(f"{exc.name}."):
+                raise
+            missing.append(module)  # other versions have it
 except BaseException as exc:
     found.append(f"{type(exc).__name__}: {exc}"[:300])
 found += patching.problems().get(name, ())
+inside = [module for module in patching.awaited(name) if module.startswith(f"{top}.")]
+is_unknown = patching.awaited(name) and not patching.count_patches(name)
+if not found and (is_unknown or (inside and set(inside) <= set(missing))):
+    lacking = f"; it has no {', '.join(missing)}" if missing else ""
+    found.append(f"nothing of this version can be followed{lacking}")
 print("\\n" + json.dumps(found))
 """
 _MODULES = {"openai_agents": "agents"}

@@ -18,11 +18,13 @@ import wrapt
 
 from agenttrace.errors import contained, count_loss
 
-__all__ = ["Library", "Patch", "note_problem", "problems", "when_imported"]
+__all__ = ["Library", "Patch", "awaited", "count_patches", "note_problem", "problems", "when_imported"]
 
 _MISSING = object()
 
 _problems: dict[str, list[str]] = {}
+_libraries: list[Library] = []
+"""Those that are installed."""
 
 
 def note_problem(name: str, text: str) -> None:
@@ -43,6 +45,16 @@ def note_problem(name: str, text: str) -> None:
 def problems() -> dict[str, tuple[str, ...]]:
     """Give what integrations could not do in this process, by their names; {} when all is well."""
     return {name: tuple(texts) for name, texts in _problems.items() if texts}
+
+
+def awaited(name: str) -> tuple[str, ...]:
+    """Give the modules in which the integration *name* would replace something; () where it is another's."""
+    return tuple(module for library in _libraries if library.name == name for module in library.modules)
+
+
+def count_patches(name: str) -> int:
+    """Count what the integration *name* has replaced by now."""
+    return sum(library.patches_count for library in _libraries if library.name == name)
 
 
 def when_imported(module_name: str, call: Callable[[ModuleType], object]) -> Callable[[], None]:
@@ -119,15 +131,21 @@ class Library:
             name: Of the integration, as in ``INTEGRATIONS``.
             modules: Module names to what lists the patches of each; called with the module.
         """
-        self._name = name
-        self._modules = modules
+        self.name = name
+        self.modules = modules
         self._cancel: list[Callable[[], None]] = []
         self._patches: list[Patch] = []
+
+    @property
+    def patches_count(self) -> int:
+        """How many patches are in place."""
+        return len(self._patches)
 
     def install(self) -> None:
         """Patch what is imported, and what will be."""
         if not self._cancel:
-            for module_name, describe in self._modules.items():
+            _libraries.append(self)
+            for module_name, describe in self.modules.items():
                 self._cancel.append(when_imported(module_name, self._applier(describe)))
 
     def uninstall(self) -> None:
@@ -135,6 +153,8 @@ class Library:
         for cancel in self._cancel:
             cancel()
         self._cancel.clear()
+        if self in _libraries:
+            _libraries.remove(self)
         while self._patches:
             self._patches.pop().undo()
 
@@ -157,7 +177,7 @@ class Library:
             self._patches.append(patch)
 
     def _note(self, module: ModuleType, exc: Exception) -> None:
-        note_problem(self._name, f"{_describe_version(module)} cannot be followed in full: {exc}")
+        note_problem(self.name, f"{_describe_version(module)} cannot be followed in full: {exc}")
 
 
 def _describe_version(module: ModuleType) -> str:
