@@ -10,7 +10,6 @@ a traced one, ``Agent.unclaimed`` is None, and that is all that a call looks at.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import threading
 from collections import deque
@@ -20,7 +19,6 @@ from typing import Any, NamedTuple
 from agenttrace import clock
 from agenttrace.capture.context import PIPE, Agent, Operation
 from agenttrace.capture.emit import encode_value
-from agenttrace.capture.matching import compare_arguments
 from agenttrace.capture.messages import RequestedCall
 from agenttrace.encode import codec
 from agenttrace.errors import count_loss
@@ -30,7 +28,6 @@ __all__ = [
     "AskedCall",
     "Ledger",
     "Noted",
-    "claim",
     "ledger_of",
     "message_of",
     "note_failure",
@@ -142,13 +139,27 @@ class Ledger:
         self.epoch = PIPE.epoch
 
     def ask(
-        self, agent: Agent, answer: Answer, requests: Iterable[RequestedCall], tools: Collection[str] | None
+        self,
+        agent: Agent,
+        answer: Answer,
+        requests: Iterable[RequestedCall],
+        tools: Collection[str] | None,
+        since_ns: int,
     ) -> None:
-        """Add what an answer asks for; told of the same answer twice, the first counts."""
+        """
+        Add what an answer asks for; told of the same answer twice, the first counts.
+
+        Args:
+            tools: The names on offer, if they are known.
+            since_ns: When the model was asked.
+        """
         for request in requests:
             key = request.call_id or request.name
             known = self.calls.get(key)
             if known is not None and known.answer.span_id == answer.span_id:
+                continue
+            if known is not None and known.span_id is not None and known.answer.opened_ns >= since_ns:
+                known.answer = answer  # made as the answer was still coming in
                 continue
             call = AskedCall(answer, key, request.call_id, request.name, encode_value(request.arguments))
             call.is_json_valid = request.is_json_valid
@@ -208,11 +219,18 @@ class Ledger:
             self.remove(former)  # a provider that begins its ids anew with each answer
         self.calls[asked.key] = asked
         self.size_bytes += len(asked.arguments)
-        while len(self.calls) > _CALLS_LIMIT_COUNT or (
-            self.size_bytes > _BYTES_LIMIT and len(self.calls) > 1
-        ):
-            self.remove(next(iter(self.calls.values())))
-            count_loss("capture.asked_call_given_up")
+        if len(self.calls) > _CALLS_LIMIT_COUNT or self.size_bytes > _BYTES_LIMIT:
+            self._shrink(asked)
+
+    def _shrink(self, kept: AskedCall) -> None:
+        """Give up the oldest calls, until the rest is within its limits; never *kept*."""
+        calls = list(self.calls.values())
+        self.size_bytes = sum(len(one.arguments) for one in calls)  # a lost update must not stay
+        for oldest in calls:
+            if len(self.calls) <= _CALLS_LIMIT_COUNT and self.size_bytes <= _BYTES_LIMIT:
+                break
+            if oldest is not kept and self.remove(oldest):
+                count_loss("capture.asked_call_given_up")
 
 
 def ledger_of(agent: Agent) -> Ledger:
@@ -222,38 +240,6 @@ def ledger_of(agent: Agent) -> Ledger:
         agent.ledgers.append(Ledger())
         ledger = agent.asked = next(one for one in agent.ledgers if one.epoch == PIPE.epoch)
     return ledger
-
-
-def claim(agent: Agent, call: Operation, arguments: bytes) -> str | None:
-    """
-    Give *call* the id of the asked call that it is: of equal name and arguments, the newest answer's first.
-
-    Args:
-        agent: Its ``unclaimed`` is not None.
-        arguments: JSON by parameter name; ``null`` where nobody told them.
-    """
-    ledger = agent.unclaimed
-    if ledger is None or ledger.epoch != PIPE.epoch:
-        return None
-    named = [asked for asked in list(ledger.unclaimed.values()) if asked.name == call.name]
-    if not named:
-        return None
-    traced = codec.loads(arguments)
-    if type(traced) is str:
-        with contextlib.suppress(ValueError):  # as the provider sent them
-            traced = codec.loads(traced)
-    ranked = [
-        (compare_arguments(codec.loads(asked.arguments), traced), asked.answer.given_ns, -asked.number, asked)
-        for asked in named
-    ]
-    ranked = sorted((one for one in ranked if one[0]), key=lambda one: one[:3], reverse=True)
-    for *_, asked in ranked:
-        if ledger.unclaimed.pop(asked.key, None) is asked:
-            asked.begin(call)
-            ledger.note_claimed(agent)
-            return asked.call_id
-    ledger.lookalikes.append((call.name, call.span_id, call.started_ns))
-    return None
 
 
 def note_failure(

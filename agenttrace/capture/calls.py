@@ -13,15 +13,15 @@ from typing import Any
 
 from agenttrace import clock
 from agenttrace.capture.arguments import ArgumentPlan
-from agenttrace.capture.asked import claim, ledger_of
-from agenttrace.capture.context import CURRENT, PIPE, Agent, Operation, ToolCall, enclosing_agent
+from agenttrace.capture.claims import claim_id, find_id, note_id
+from agenttrace.capture.context import CURRENT, PIPE, Operation, ToolCall, enclosing_agent
 from agenttrace.capture.detectors import detect_failure, type_of_returned
 from agenttrace.capture.emit import announce_agent, emit, encode_value, identity_of, object_of
 from agenttrace.capture.failures import emit_returned_failure, record_failure, status_of
 from agenttrace.capture.marks import error_id_of, unmark
 from agenttrace.capture.series import Attempt, Outcome, Series
 from agenttrace.encode import codec
-from agenttrace.errors import contain, contained
+from agenttrace.errors import contain
 
 __all__ = ["ToolTracer", "close_call", "close_series", "end_in_child", "number_attempt", "open_call"]
 
@@ -93,7 +93,7 @@ def open_call(
         call_id is None
         and not parent.failed_calls
         and not parent.is_series
-        and (agent.unclaimed is None or (call_id := _claim(agent, call, arguments)) is None)
+        and (agent.unclaimed is None or (call_id := claim_id(agent, call, arguments)) is None)
     ):
         identity = agent.identity or identity_of(agent)
         # The plain case, written out: 240 ns against 400 for a list and a dump.
@@ -106,9 +106,9 @@ def open_call(
     else:
         extra = number_attempt(parent, call)
         if call_id is None:
-            call_id = _find_id(agent, call, arguments)
+            call_id = find_id(agent, call, arguments)
         if call_id is not None:
-            extra = _note_id(agent, call, call_id, extra)
+            extra = note_id(agent, call, call_id, extra)
         emit(
             "tool_call",
             agent,
@@ -121,42 +121,6 @@ def open_call(
             ts_ns=call.started_ns,
         )
     return call
-
-
-def _claim(agent: Agent, call: Operation, arguments: bytes) -> str | None:
-    """Give the id of the asked call that *call* is."""
-    with contained("capture.call_id"):
-        return claim(agent, call, arguments)
-    return None
-
-
-def _find_id(agent: Agent, call: Operation, arguments: bytes) -> str | None:
-    """Give the id of the asked call that *call* is; that of the attempt before, among attempts."""
-    parent, asked = call.parent, agent.asked
-    if asked is not None and call.retry_of is not None and parent is not None and parent.is_series:
-        before = asked.find_attempt(call.retry_of)
-        if before is not None:
-            return before.call_id
-    found = None if agent.unclaimed is None else _claim(agent, call, arguments)
-    if found is None and asked is not None and call.retry_of is not None:
-        before = asked.find_attempt(call.retry_of)
-        found = None if before is None else before.call_id
-    return found
-
-
-def _note_id(
-    agent: Agent, call: Operation, call_id: str, extra: dict[str, Any] | None
-) -> dict[str, Any] | None:
-    """Let *call* be the call *call_id*: an attempt again at the same, or one that was asked for besides."""
-    call.call_id = call_id
-    with contained("capture.call_id"):
-        asked = ledger_of(agent)
-        before = None if call.retry_of is None else asked.find_attempt(call.retry_of)
-        if before is not None and before.call_id != call_id:
-            call.attempt = call.retry_of = call.repeats = None
-            extra = None
-        asked.give(agent, call, call_id)
-    return extra
 
 
 def close_call(

@@ -18,7 +18,7 @@ from typing import Any
 from agenttrace.capture.asked import AskedCall, Ledger, strand
 from agenttrace.capture.context import Agent, Operation
 from agenttrace.capture.emit import emit, encode_value, object_of
-from agenttrace.capture.messages import is_instruction
+from agenttrace.capture.message_parts import is_instruction
 from agenttrace.encode import codec
 
 __all__ = ["note_missing", "print_of", "write_missed"]

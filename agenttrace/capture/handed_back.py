@@ -19,7 +19,8 @@ from agenttrace.capture.context import Operation
 from agenttrace.capture.describe import is_plumbing
 from agenttrace.capture.detectors import describe_returned, detect_failure
 from agenttrace.capture.emit import encode_value, object_of
-from agenttrace.capture.messages import ReturnedResult, text_of
+from agenttrace.capture.message_parts import text_of
+from agenttrace.capture.messages import ReturnedResult
 from agenttrace.capture.settling import is_held, take
 from agenttrace.capture.user_code import OWN, UserCode
 from agenttrace.capture.waiting import Inside, Waiting

@@ -14,43 +14,27 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from typing import Any
 
+from agenttrace.capture.message_parts import items_of, members_of, read_text, read_word
 from agenttrace.encode import codec
-from agenttrace.encode.inspection import is_a, iter_state
 
 __all__ = [
     "History",
     "RequestedCall",
     "ReturnedResult",
-    "is_instruction",
-    "messages_of",
     "read_history",
     "read_offer",
     "read_requests",
-    "text_of",
 ]
 
-_MEMBERS_LIMIT_COUNT = 64
-_ITEMS_LIMIT_COUNT = 10_000
-"""How many messages, blocks and calls of one input or answer are looked at."""
 _CALLS_LIMIT_COUNT = 256
 _DEPTH_LIMIT_COUNT = 5
-_NAME_LIMIT_CHARS = 256
 _ARGUMENTS_LIMIT_CHARS = 1_000_000
-_TEXT_LIMIT_CHARS = 65_536
 _TOOLS_LIMIT_COUNT = 2_000
 
-_NAMES = frozenset(
-    "role type id call_id tool_use_id tool_call_id name input arguments args content output is_error status "
-    "tool_calls invalid_tool_calls function_call function custom choices message messages contents data text "
-    "tools functions".split()
-)
-_NO_RECORDS = frozenset({list, tuple, str, bytes, bytearray, int, float, bool, type(None), complex})
 _CALL_ITEMS = frozenset({"function_call", "custom_tool_call"})
 _RESULT_ITEMS = frozenset({"function_call_output", "custom_tool_call_output"})
-_INSTRUCTIONS = frozenset({"system", "developer"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,83 +71,6 @@ class History:
     """Those that an answer in it asks for."""
 
 
-# ------------------------------------------------------------------ reading anything
-
-
-def _members(value: Any) -> dict[str, Any]:
-    """Give the members that have a meaning here, of a mapping or of an SDK's object."""
-    kind = type(value)
-    if kind in _NO_RECORDS:
-        return {}
-    if kind is dict or is_a(kind, dict):
-        pairs: Any = islice(dict.items(value), _MEMBERS_LIMIT_COUNT)
-    else:
-        pairs = iter_state(value, _MEMBERS_LIMIT_COUNT)
-    return {name: member for name, member in pairs if type(name) is str and name in _NAMES}
-
-
-def _items(value: Any) -> list[Any]:
-    """Give the items of a list or tuple; [] for anything else."""
-    kind = type(value)
-    if kind is not list and kind in _NO_RECORDS and kind is not tuple:
-        return []
-    if is_a(kind, list):
-        return list(islice(list.__iter__(value), _ITEMS_LIMIT_COUNT))
-    if is_a(kind, tuple):
-        return list(islice(tuple.__iter__(value), _ITEMS_LIMIT_COUNT))
-    return []
-
-
-def _text(value: Any) -> str | None:
-    """Give a text that is not empty as a plain str, also one of an enum."""
-    kind = type(value)
-    if kind is not str:
-        if value is None or not is_a(kind, str):
-            return None
-        value = str.__str__(value)
-    return value or None
-
-
-def _short(value: Any) -> str | None:
-    """Give an id or a name; None for a text that is too long for one."""
-    text = _text(value)
-    return text if text is not None and len(text) <= _NAME_LIMIT_CHARS else None
-
-
-def messages_of(value: Any) -> list[Any] | None:
-    """
-    Give the messages of a model's input: a list, or one under ``messages``, ``input`` or ``contents``.
-
-    Of more than 10,000, the last. None where *value* is nothing of the kind, text for instance.
-    """
-    try:
-        return _messages_in(value, 0)
-    except Exception:  # changed by another thread as it was read
-        return None
-
-
-def _messages_in(value: Any, depth: int) -> list[Any] | None:
-    kind = type(value)
-    if is_a(kind, list) or is_a(kind, tuple):
-        base: Any = list if is_a(kind, list) else tuple
-        items: list[Any] = base.__getitem__(value, slice(-_ITEMS_LIMIT_COUNT, None))
-        if len(items) == 1 and is_a(type(items[0]), list) and depth == 0:
-            return _messages_in(items[0], 1)  # a batch of one
-        return list(items)
-    members = _members(value) if depth == 0 else {}
-    for name in ("messages", "input", "contents"):
-        found = _messages_in(members[name], 1) if name in members else None
-        if found is not None:
-            return found
-    return None
-
-
-def is_instruction(message: Any) -> bool:
-    """Tell a system or developer message."""
-    members = _members(message)
-    return _text(members.get("role")) in _INSTRUCTIONS or _text(members.get("type")) in _INSTRUCTIONS
-
-
 # ------------------------------------------------------------------ what an answer asks for
 
 
@@ -193,12 +100,12 @@ def read_requests(answer: Any) -> list[RequestedCall]:
 def _iter_requests(value: Any, depth: int) -> Iterator[RequestedCall]:
     if depth > _DEPTH_LIMIT_COUNT:
         return
-    for each in _items(value):
+    for each in items_of(value):
         yield from _iter_requests(each, depth + 1)
-    members = _members(value)
+    members = members_of(value)
     if not members:
         return
-    kind = _text(members.get("type"))
+    kind = read_text(members.get("type"))
     if kind == "tool_use":
         yield from _request(members.get("id"), members.get("name"), members.get("input"))
     elif kind in _CALL_ITEMS:
@@ -210,14 +117,14 @@ def _iter_requests(value: Any, depth: int) -> Iterator[RequestedCall]:
 
 
 def _iter_requests_of_message(members: dict[str, Any], depth: int) -> Iterator[RequestedCall]:
-    for call in _items(members.get("tool_calls")):
-        yield from _request_of_chat(_members(call))
-    for call in _items(members.get("invalid_tool_calls")):
-        one = _members(call)
+    for call in items_of(members.get("tool_calls")):
+        yield from _request_of_chat(members_of(call))
+    for call in items_of(members.get("invalid_tool_calls")):
+        one = members_of(call)
         for refused in _request(one.get("id"), one.get("name"), one.get("args"), is_text=True):
             yield replace(refused, is_json_valid=False)
     if members.get("function_call") is not None:
-        one = _members(members["function_call"])
+        one = members_of(members["function_call"])
         yield from _request(None, one.get("name"), one.get("arguments"))
     for name in ("content", "choices", "message", "output", "data"):
         if members.get(name) is not None:
@@ -228,7 +135,7 @@ def _request_of_chat(call: dict[str, Any]) -> Iterator[RequestedCall]:
     """Read one of ``tool_calls``: OpenAI's function or custom tool, or LangChain's."""
     for kind, arguments in (("function", "arguments"), ("custom", "input")):
         if call.get(kind) is not None:
-            inside = _members(call[kind])
+            inside = members_of(call[kind])
             is_text = kind == "custom"
             yield from _request(call.get("id"), inside.get("name"), inside.get(arguments), is_text=is_text)
             return
@@ -236,16 +143,16 @@ def _request_of_chat(call: dict[str, Any]) -> Iterator[RequestedCall]:
 
 
 def _request(call_id: Any, name: Any, arguments: Any, *, is_text: bool = False) -> Iterator[RequestedCall]:
-    tool = _short(name)
+    tool = read_word(name)
     if tool is None:
         return
-    text = None if is_text else _text(arguments)
+    text = None if is_text else read_text(arguments)
     if text is None:
         is_empty = not is_text and (arguments is None or arguments == "")
-        yield RequestedCall(_short(call_id), tool, {} if is_empty else arguments)
+        yield RequestedCall(read_word(call_id), tool, {} if is_empty else arguments)
         return
     is_valid, parsed = _parse(text)
-    yield RequestedCall(_short(call_id), tool, parsed, is_valid)
+    yield RequestedCall(read_word(call_id), tool, parsed, is_valid)
 
 
 def _parse(text: str) -> tuple[bool, Any]:
@@ -297,53 +204,30 @@ def read_history(messages: list[Any], wanted: Collection[str]) -> History:
 
 
 def _iter_results(value: Any, depth: int) -> Iterator[ReturnedResult]:
-    members = _members(value)
+    members = members_of(value)
     if not members:
         return
-    kind, role = _text(members.get("type")), _text(members.get("role"))
+    kind, role = read_text(members.get("type")), read_text(members.get("role"))
     if kind == "tool_result":
         yield _result(members.get("tool_use_id"), members.get("content"), members)
     elif kind in _RESULT_ITEMS:
         yield _result(members.get("call_id"), members.get("output"), members)
     elif role == "tool" or kind == "tool":
-        inside = _members(members.get("data"))
+        inside = members_of(members.get("data"))
         members = inside or members
         yield _result(members.get("tool_call_id"), members.get("content"), members)
     elif role == "function" or kind == "function":
-        yield ReturnedResult(None, _short(members.get("name")), members.get("content"), None)
+        yield ReturnedResult(None, read_word(members.get("name")), members.get("content"), None)
     elif depth == 0:
-        for block in reversed(_items(members.get("content"))):
+        for block in reversed(items_of(members.get("content"))):
             yield from _iter_results(block, 1)
 
 
 def _result(call_id: Any, content: Any, members: dict[str, Any]) -> ReturnedResult:
     said = members.get("is_error")
     if type(said) is not bool:
-        said = True if _text(members.get("status")) == "error" else None
-    return ReturnedResult(_short(call_id), None, content, said)
-
-
-def text_of(content: Any) -> str:
-    """Give what a result's content says in words: its text, or those of its blocks."""
-    text = _text(content)
-    if text is not None:
-        return text[:_TEXT_LIMIT_CHARS]
-    found: list[str] = []
-    length = 0
-    try:
-        for block in _items(content):
-            piece = _text(block)
-            if piece is None:
-                members = _members(block)
-                piece = _text(members.get("text")) or _text(members.get("content"))
-            if piece is not None:
-                found.append(piece[: _TEXT_LIMIT_CHARS - length])
-                length += len(found[-1]) + 1
-                if length >= _TEXT_LIMIT_CHARS:
-                    break
-    except Exception:
-        return "\n".join(found)
-    return "\n".join(found)
+        said = True if read_text(members.get("status")) == "error" else None
+    return ReturnedResult(read_word(call_id), None, content, said)
 
 
 # ------------------------------------------------------------------ what was on offer
@@ -359,8 +243,8 @@ def read_offer(params: Any) -> frozenset[str] | None:
     """
     names: set[str] = set()
     try:
-        members = _members(params)
-        items = _items(members.get("tools") or members.get("functions"))
+        members = members_of(params)
+        items = items_of(members.get("tools") or members.get("functions"))
         if not items or len(items) > _TOOLS_LIMIT_COUNT:
             return None
         for tool in items:
@@ -375,19 +259,19 @@ def read_offer(params: Any) -> frozenset[str] | None:
 
 def _names_of_tool(tool: Any) -> list[str] | None:
     """Give the names that a model may call *tool* by; [] for one of the provider's own."""
-    text = _short(tool)
+    text = read_word(tool)
     if text is not None:
         return [text]
-    members = _members(tool)
+    members = members_of(tool)
     for name in ("function", "custom"):
         if members.get(name) is not None:
-            members = _members(members[name])
+            members = members_of(members[name])
             break
-    named = _short(members.get("name"))
-    inside = [_short(_members(each).get("name")) for each in _items(members.get("tools"))]
+    named = read_word(members.get("name"))
+    inside = [read_word(members_of(each).get("name")) for each in items_of(members.get("tools"))]
     if inside:  # a namespace
         return [each for each in inside if each is not None] + ([] if named is None else [named])
     if named is not None:
         return [named]
-    kind = _text(members.get("type"))
+    kind = read_text(members.get("type"))
     return [] if kind is not None and kind not in ("function", "custom") else None

@@ -26,13 +26,8 @@ from agenttrace.capture.handed_back import (
     judge,
     judge_text,
 )
-from agenttrace.capture.messages import (
-    ReturnedResult,
-    messages_of,
-    read_history,
-    read_offer,
-    read_requests,
-)
+from agenttrace.capture.message_parts import messages_of
+from agenttrace.capture.messages import ReturnedResult, read_history, read_offer, read_requests
 from agenttrace.capture.waiting import Waiting
 from agenttrace.errors import contained
 from agenttrace.events import new_id
@@ -51,7 +46,7 @@ class TurnCalls:
         params: Of the request; its ``tools`` (or ``functions``) in the provider's form.
     """
 
-    __slots__ = ("_agent", "_answered", "_params", "_parent", "_span_id")
+    __slots__ = ("_agent", "_answered", "_opened_ns", "_params", "_parent", "_span_id")
 
     def __init__(self, parent: Operation, params: Any) -> None:
         agent = parent.agent
@@ -59,6 +54,7 @@ class TurnCalls:
         self._agent = agent
         self._parent = parent
         self._span_id = ""
+        self._opened_ns = 0
         self._params = params
         self._answered = b""
 
@@ -90,6 +86,7 @@ class TurnCalls:
     def begin(self, span_id: str) -> None:
         """Say which span the turn has."""
         self._span_id = span_id
+        self._opened_ns = clock.now_ns()
 
     def answer(self, value: Any) -> None:
         """Read which calls the answer *value* asks for; they may be made from now on."""
@@ -97,7 +94,8 @@ class TurnCalls:
             requests = read_requests(value)
             if requests:
                 answer = Answer(self._span_id, self._parent.span_id, self._answered)
-                ledger_of(self._agent).ask(self._agent, answer, requests, read_offer(self._params))
+                offer = read_offer(self._params)
+                ledger_of(self._agent).ask(self._agent, answer, requests, offer, self._opened_ns)
 
     def close(self, now_ns: int) -> None:
         """Note when the answer was complete."""

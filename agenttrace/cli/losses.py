@@ -31,6 +31,7 @@ _MEANINGS = {
     "writer_thread": "events of the writer's own thread are never recorded",
     "scope_left_out_of_order": "scopes closed in another order than opened; a `with` held over a `yield`?",
     "capture.scope_too_long": "ids too long to hand to another process; give shorter ones",
+    "capture.asked_call_given_up": "tool calls a model asked for and was not told of, beyond 512 of an agent",
     "capture.unmarkable_exception": "exceptions that take no mark; raised again, they count as new failures",
     "errors.logging": "a warning about recording could not be logged",
     "write.fork_wait": "a fork did not wait for the writer to the end",

@@ -11,14 +11,13 @@ import openai.types.responses
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage, messages_to_dict
 
+from agenttrace.capture.message_parts import messages_of, text_of
 from agenttrace.capture.messages import (
     RequestedCall,
     ReturnedResult,
-    messages_of,
     read_history,
     read_offer,
     read_requests,
-    text_of,
 )
 
 WANTED = [RequestedCall("c1", "look", {"at": "a"}), RequestedCall("c2", "send", {})]

@@ -245,6 +245,24 @@ class TestIds:
             look("x")
         assert calls(recorder) == [("look", "c1", False)]
 
+    def test_given_before_the_answer_is_complete_are_kept(self, form: Form, recorder: MemoryRecorder) -> None:
+        """A call that is made while the answer still comes in, and an old one of the same id."""
+        with agent_scope("a"):
+            messages: list[Any] = [{"role": "user", "content": "go"}]
+            with tool_scope("look", call_id="c1", arguments={"at": "old"}):
+                pass
+            with model_turn("m", input=messages) as turn:
+                with tool_scope("send", call_id="c2", arguments={"to": "ann"}):
+                    pass
+                answer = form.answer(
+                    [Request("c1", "look", {"at": "x"}), Request("c2", "send", {"to": "ann"})]
+                )
+                turn.set_output(answer)
+            messages += form.kept(answer) + form.results([Result("c1", "seen"), Result("c2", "sent")])
+            with model_turn("m", input=messages):
+                pass
+        assert calls(recorder) == [("look", "c1", False), ("send", "c2", False), ("look", "c1", True)]
+
     def test_cost_nothing_once_all_are_given(self, recorder: MemoryRecorder) -> None:
         """Calls take the short way again; so they do while none was asked for."""
         with agent_scope("a") as agent:

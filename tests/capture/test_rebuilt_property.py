@@ -256,7 +256,7 @@ class TestRandomLoops:
             return None
 
         broken: list[tuple[Any, str, Callable[..., Any]]] = [
-            (calls, "_claim", nothing),
+            (calls, "claim_id", nothing),
             (rebuilt, "_tell", nothing),
             (rebuilt, "note_missing", nothing),
             (rebuilt, "find_told", nothing),
