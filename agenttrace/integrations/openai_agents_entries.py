@@ -85,7 +85,11 @@ class _Entry:
             given = {**dict(zip(self._names, args, strict=False)), **kwargs}
             if "starting_agent" in given:
                 run = AgentRun(given["starting_agent"], _input_of(given.get("input")), _metadata_of(given))
-                return run, self._put_hooks(run, given.get("hooks"), args, kwargs)
+                try:
+                    return run, self._put_hooks(run, given.get("hooks"), args, kwargs)
+                except Exception:
+                    run.end(None, None)
+                    raise
         return None, args
 
     def _put_hooks(
@@ -125,6 +129,14 @@ def _output_of(result: Any) -> Any:
     return getattr(result, "final_output", None)
 
 
+def _end_as_told(agent_run: AgentRun, result: Any, exc: BaseException | None = None) -> None:
+    """End a run as its result tells, or with what left it."""
+    output = None
+    with contained("integrations.openai_agents.output"):
+        output = _output_of(result)
+    agent_run.end(output, exc)
+
+
 def build_run(run: Any, hooks_base: Any, before: Callable[[], None]) -> Any:
     """Make a run of ``Runner.run``; *before* is called as one begins."""
     function = run.__func__
@@ -142,7 +154,7 @@ def build_run(run: Any, hooks_base: Any, before: Callable[[], None]) -> Any:
             # The SDK lets no frame hold what a run was given while a redacted error goes up.
             del agent_run, args, kwargs
             raise
-        agent_run.end(_output_of(result), None)
+        _end_as_told(agent_run, result)
         return result
 
     return classmethod(run_traced)
@@ -164,7 +176,7 @@ def build_run_sync(run_sync: Any, hooks_base: Any, before: Callable[[], None]) -
             agent_run.end(None, exc)
             del agent_run, args, kwargs
             raise
-        agent_run.end(_output_of(result), None)
+        _end_as_told(agent_run, result)
         return result
 
     return classmethod(run_sync_traced)
@@ -201,7 +213,7 @@ def build_run_streamed(run_streamed: Any, hooks_base: Any, before: Callable[[], 
 def _end_unwatched(agent_run: AgentRun, result: Any, task: asyncio.Task[Any]) -> None:
     """End the run as its task has ended, where nobody consumes the stream and sees more."""
     if not agent_run.is_watched:
-        agent_run.end(_output_of(result), _failure_of(task))
+        _end_as_told(agent_run, result, _failure_of(task))
 
 
 def _failure_of(task: Any) -> BaseException | None:
@@ -245,4 +257,4 @@ def _end_left(agent_run: AgentRun, result: Any) -> None:
     agent_run.is_watched = False
     task = result.run_loop_task
     if task is None or task.done():
-        agent_run.end(_output_of(result), None if task is None else _failure_of(task))
+        _end_as_told(agent_run, result, None if task is None else _failure_of(task))

@@ -66,7 +66,8 @@ class AgentRun:
         self._root = entered
         self._previous = previous
         entered.__dict__["agents_run"] = self
-        mark_caller()
+        with contained("integrations.openai_agents.caller"):
+            mark_caller()
 
     @property
     def standing(self) -> Operation:

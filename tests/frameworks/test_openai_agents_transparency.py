@@ -21,7 +21,8 @@ from agents.testing import ScriptedModel
 
 import agenttrace
 from agenttrace import errors
-from agenttrace.integrations import openai_agents, patching
+from agenttrace.integrations import patching
+from agenttrace.integrations.parts import describe_parts
 from tests.frameworks.conftest import Rows
 from tests.frameworks.openai_agents_scripts import WAYS, Way, agent, ask, say
 
@@ -410,6 +411,15 @@ class TestChangedSdk:
             monkeypatch.setattr(metadata, "distribution", missing)
         own = types.ModuleType("agents")
         own.__file__ = __file__
-        describe = openai_agents._LIBRARY._modules["agents"]
-        assert list(describe(own)) == []
+        listed: list[Any] = []
+
+        def part() -> list[patching.Patch]:
+            listed.append("asked")
+            return []
+
+        assert list(describe_parts("openai_agents", "openai-agents", (part,))(own)) == []
+        assert listed == []
+        if is_installed:
+            list(describe_parts("openai_agents", "openai-agents", (part,))(agents))
+            assert listed == ["asked"]
         assert "openai_agents" not in patching.problems() and not caplog.records
