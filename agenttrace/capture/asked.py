@@ -48,7 +48,7 @@ class Answer:
 
     __slots__ = ("answered", "given_ns", "opened_ns", "parent_span_id", "span_id", "strand")
 
-    def __init__(self, span_id: str, parent_span_id: str, answered: bytes = b"") -> None:
+    def __init__(self, span_id: str, parent_span_id: str, answered: int = 0) -> None:
         self.span_id = span_id
         """Of the model turn; that of the call itself, where a program gave a call its id."""
         self.parent_span_id = parent_span_id

@@ -12,7 +12,6 @@ after, nor any twice; an input from inside a tool's call says nothing about call
 from __future__ import annotations
 
 from collections.abc import Collection
-from hashlib import blake2b
 from typing import Any
 
 from agenttrace.capture.asked import AskedCall, Ledger, strand
@@ -33,11 +32,9 @@ _SEARCHED_COUNT = 32
 _SEARCHED_BYTES = 262_144
 
 
-def print_of(message: Any) -> bytes:
-    """Give a fingerprint of a message; b"" of an instruction, which many inputs may share."""
-    if is_instruction(message):
-        return b""
-    return blake2b(codec.encode(message, _PRINT_BYTES), digest_size=8).digest()
+def print_of(message: Any) -> int:
+    """Give a fingerprint of a message, for this process; 0 of an instruction, which many inputs may share."""
+    return 0 if is_instruction(message) else hash(codec.encode(message, _PRINT_BYTES))
 
 
 def note_missing(
@@ -79,7 +76,7 @@ def note_missing(
 def _goes_on(call: AskedCall, messages: list[Any]) -> bool:
     """Tell whether the input holds more behind the message that was answered."""
     sought = call.answer.answered
-    return bool(sought) and any(print_of(one) == sought for one in messages[-_LOOKED_AT_COUNT:-1])
+    return sought != 0 and any(print_of(one) == sought for one in messages[-_LOOKED_AT_COUNT:-1])
 
 
 def _mentions(messages: list[Any], call: AskedCall) -> bool:

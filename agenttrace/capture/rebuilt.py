@@ -56,7 +56,7 @@ class TurnCalls:
         self._span_id = ""
         self._opened_ns = 0
         self._params = params
-        self._answered = b""
+        self._answered = 0
 
     def open(self, value: Any) -> None:
         """Read what the input *value* says that calls gave; as the turn opens, before its own rows."""
