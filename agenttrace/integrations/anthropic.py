@@ -10,12 +10,14 @@ Invariant: what the SDK hands out is its own and behaves as ever.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
 from agenttrace.integrations.anthropic_messages import Message, ask_message
 from agenttrace.integrations.anthropic_tools import tool_library
-from agenttrace.integrations.patching import Patch
+from agenttrace.integrations.patching import Patch, note_problem
 from agenttrace.integrations.sdk_reading import Api
 from agenttrace.integrations.sdk_requests import ModelSdk
 
@@ -41,7 +43,13 @@ def _provider_of(client: Any) -> str:
 
 
 def _check(module: ModuleType) -> Iterator[Patch]:
-    """Replace nothing of the package itself."""
+    """Replace nothing of the package itself; say if it has not the client that is followed."""
+    if not hasattr(module, "Anthropic") or find_spec(f"{module.__name__}._base_client") is None:
+        try:
+            installed = version("anthropic")
+        except PackageNotFoundError:  # a module of the program's own
+            return
+        note_problem("anthropic", f"anthropic {installed} is not followed: it has not the client we know")
     yield from ()
 
 

@@ -287,6 +287,36 @@ print(problems(), file=sys.stderr)
         assert (turn.status, turn.attempt, len(turn.retries)) == ("ok", 2, 1)
         assert "anthropic" not in patching.problems()
 
+    @pytest.mark.slow
+    @pytest.mark.parametrize("is_installed", [True, False], ids=["another SDK", "the program's own module"])
+    def test_may_be_another_thing_of_that_name(self, tmp_path: Path, is_installed: bool) -> None:
+        """A package without the client we know is named, unless it is only a module of the program's own."""
+        (tmp_path / "anthropic.py").write_text("def greet():\n    return 'hello'\n")
+        program = (
+            "import importlib.metadata as metadata, sys, agenttrace\n"
+            "from agenttrace.integrations.patching import problems\n"
+            "agenttrace.configure(database=sys.argv[1])\n"
+            f"names = {is_installed} and ['anthropic']\n"
+            "def version(name, known=metadata.version):\n"
+            "    if name == 'anthropic' and not names: raise metadata.PackageNotFoundError(name)\n"
+            "    return known(name)\n"
+            "metadata.version = version\n"
+            "import agenttrace.integrations.anthropic as ours\n"
+            "ours.version = version\n"
+            "import anthropic\n"
+            "print(anthropic.greet(), problems().get('anthropic'))\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", program, tmp_path / "t.db"],
+            env={"HOME": str(tmp_path), "PYTHONPATH": str(tmp_path)},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.stdout.startswith("hello "), done.stderr
+        assert ("is not followed" in done.stdout) == is_installed
+
     def test_is_no_concern_of_a_program_without_it(self) -> None:
         """Nothing is said of a library that is not imported."""
         agenttrace.install("anthropic")
