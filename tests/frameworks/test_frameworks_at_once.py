@@ -71,6 +71,7 @@ def check(rows: Rows) -> None:
     )
     assert per_conversation == [(RUNS, RUNS)]
     assert rows("SELECT count(*) FROM trajectory_events WHERE status = 'interrupted'") == [(0,)]
+    assert rows.events("result_dropped") == []
     assert agenttrace.current() is None
 
 
