@@ -16,8 +16,8 @@ import agenttrace
 from agenttrace import agent_scope, model_turn, tool_scope, traced_tool
 from agenttrace.errors import LOSSES
 from agenttrace.integrations import mcp as integration
+from agenttrace.integrations import patching
 from agenttrace.integrations.mcp_client import build_session_call
-from agenttrace.integrations.patching import problems
 from tests.frameworks.conftest import Rows
 from tests.frameworks.mcp_clients import connected, is_failed, text_of
 from tests.frameworks.mcp_servers import (
@@ -29,6 +29,19 @@ from tests.frameworks.mcp_servers import (
 )
 
 TRACE = "c" * 32
+
+if IS_VERSION_2:
+    from mcp.server.mcpserver.tools.tool_manager import ToolManager
+    from mcp.server.runner import ServerRunner
+
+    SEAMS: list[tuple[type, str]] = [
+        (ServerRunner, "_compose_server_middleware"),
+        (ToolManager, "call_tool"),
+    ]
+else:
+    from mcp.server.fastmcp.tools.tool_manager import ToolManager
+
+    SEAMS = [(Server, "_handle_request"), (Server, "_make_error_result"), (ToolManager, "call_tool")]
 
 
 def call(server: Any, name: str, arguments: Any, **kwargs: Any) -> Any:
@@ -489,11 +502,21 @@ class TestUninstall:
         assert [name for name, *_ in rows.calls()] == ["define", "define", "look_up"]
 
 
-class TestOlderLibrary:
-    """A version that lacks what is needed."""
+@pytest.fixture
+def noted(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Begin with no problem noted, and leave none behind."""
+    found: dict[str, Any] = {}
+    monkeypatch.setattr(patching, "_problems", found)
+    return found
 
-    def test_is_named(self, rows: Rows, caplog: pytest.LogCaptureFixture) -> None:
-        """Without room for _meta the call is recorded, and doctor says what is missing."""
+
+class TestOtherLibrary:
+    """A version that is older than what is followed, or has changed."""
+
+    def test_without_room_for_meta_is_named(
+        self, rows: Rows, noted: dict[str, Any], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The call is recorded, and doctor says what is missing."""
 
         async def call_tool(self: Any, name: str, arguments: Any = None) -> Any:
             return {"content": [{"type": "text", "text": name}]}
@@ -503,5 +526,27 @@ class TestOlderLibrary:
         assert asyncio.run(followed(None, "define", {"word": "a"})) == {
             "content": [{"type": "text", "text": "define"}]
         }
-        assert any("takes no meta" in text for text in problems()["mcp"])
+        assert "takes no meta" in noted["mcp"][0]
         assert [row[:2] for row in rows.calls()] == [("define", {"word": "a"})]
+
+    @pytest.mark.parametrize("lost", SEAMS, ids=lambda seam: f"{seam[0].__name__}.{seam[1]}")
+    def test_that_has_changed_inside_loses_that_alone(
+        self, rows: Rows, noted: dict[str, Any], monkeypatch: pytest.MonkeyPatch, lost: tuple[type, str]
+    ) -> None:
+        """The program runs as ever, the client's call is there, and doctor names what was not found."""
+        owner, name = lost
+        agenttrace.uninstall("mcp")
+        method = vars(owner)[name]
+
+        def find(self: Any, asked: str) -> Any:
+            if asked == name:
+                return method.__get__(self)
+            raise AttributeError(asked)
+
+        monkeypatch.delattr(owner, name)
+        monkeypatch.setattr(owner, "__getattr__", find, raising=False)
+        agenttrace.install("mcp")
+        assert text_of(call(build_server("high"), "define", {"word": "a"})) == "A: a word"
+        assert any(name in text for text in noted["mcp"])
+        assert rows.calls()[0][:2] == ("define", {"word": "a"})
+        agenttrace.uninstall("mcp")
