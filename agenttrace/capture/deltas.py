@@ -2,7 +2,8 @@
 What streams in while a model answers: kept in a bounded number of rows, and as one text.
 
 Invariant: what had arrived before an abort stays, in rows of about 500 characters or a quarter
-of a second each. Cost: one list append a piece, and two microseconds a row.
+of a second each; later rows are longer, so that 200 hold what is kept of a text, and minutes of a
+slow one. Cost: one list append a piece, and two microseconds a row.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ __all__ = ["Deltas"]
 _ROWS_LIMIT_COUNT = 200
 _ROW_CHARS = 512
 _ROW_NS = 250_000_000
+_DOUBLES_EVERY_ROWS = 40
 _KEPT_TEXT_CHARS = 262_144
 
 
@@ -70,7 +72,8 @@ class Deltas:
             return  # the whole text still comes with the turn's end
         self._waiting.append(text)
         self._waiting_chars += len(text)
-        if self._waiting_chars >= _ROW_CHARS or now_ns - self._last_row_ns >= _ROW_NS:
+        scale = 1 << (self._rows // _DOUBLES_EVERY_ROWS)
+        if self._waiting_chars >= _ROW_CHARS * scale or now_ns - self._last_row_ns >= _ROW_NS * scale:
             self._write_row(now_ns)
 
     def write_rest(self) -> None:

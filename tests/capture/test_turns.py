@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import itertools
 import threading
+import time
 from typing import Any
 
 import pytest
 
-from agenttrace import agent_scope, model_turn, traced_tool
+from agenttrace import agent_scope, clock, model_turn, traced_tool
 from agenttrace.capture.context import CURRENT, PIPE
 from tests.capture.conftest import Published
 
@@ -352,10 +354,25 @@ class TestPieces:
     def test_are_bounded(self, published: Published) -> None:
         """A stream without end leaves 200 rows, and the head of its text."""
         with agent_scope("a"), model_turn("m") as turn:
-            for _ in range(1_000):
+            for _ in range(5_000):
                 turn.delta("y" * 600)
         assert len(published("model_delta")) == 200
         assert len(str(turns(published)[0].payload["output"])) <= 270_000
+
+    @pytest.mark.parametrize("pause_ms", [0, 20, 100])
+    def test_are_all_rows_for_minutes(self, published: Published, pause_ms: int) -> None:
+        """As much text as is kept, or five minutes of a slow one, but for what came last."""
+        start_ns = time.time_ns()
+        now_ns = itertools.count(start_ns, pause_ms * 1_000_000 + 1)
+        clock.use(lambda: next(now_ns))
+        with agent_scope("a"), model_turn("m") as turn:
+            sent = 0
+            while sent < 262_000 and next(now_ns) - start_ns < 300_000_000_000:
+                turn.delta(f"word {sent:06} ")
+                sent += 12
+            had = "".join(event.payload["text"] for event in published("model_delta"))
+        assert sent - len(had) < 16_000
+        assert had == "".join(f"word {at:06} " for at in range(0, sent, 12))[: len(had)]
 
     def test_say_when_the_first_came_also_without_text(self, published: Published) -> None:
         """A stream that begins with a tool call has a first piece too."""
