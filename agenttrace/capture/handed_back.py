@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import re
 import sys
-from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 from agenttrace.capture.asked import AskedCall, Ledger, Noted, message_of
 from agenttrace.capture.context import Operation
@@ -32,8 +32,7 @@ _MESSAGE_LIMIT_CHARS = 8_192
 _COMPARED_CHARS = 120
 _SHORT_CHARS = 5
 _FRAMES_LIMIT_COUNT = 200
-_FAILED_TEXT = re.compile(
-    r"""\s*(?:
+_FAILED_TEXT = r"""\s*(?:
         <(?:tool_use_)?error>
       | (?:an?\ )?(?:unexpected\ |unknown\ |internal\ |fatal\ )?error
         (?:\ (?:occurred|executing|calling|running|invoking|while|in\ tool|from\ tool)\b|\s*:|\s*$)
@@ -42,21 +41,23 @@ _FAILED_TEXT = re.compile(
       | (?:unknown|no\ such)\ (?:tool|function)\b
       | (?:tool|function)\ ["'`]?[\w.-]{1,100}["'`]?
         \ (?:(?:is\ )?not\ found|does\ not\ exist|is\ not\ a\ valid\ tool)\b
-    )""",
-    re.IGNORECASE | re.VERBOSE,
-)
+    )"""
 _NO_LETTERS = re.compile(r"[\W_]+")
 _USER_CODE = UserCode()
 
 
-@dataclass(frozen=True, slots=True)
-class HandedBack:
+class HandedBack(NamedTuple):
     """A failure that a model is told of as the result of a call."""
 
     detector: str
     error_type: str
     text: str
     """What the model reads."""
+
+
+@cache
+def _failed_text() -> re.Pattern[str]:
+    return re.compile(_FAILED_TEXT, re.IGNORECASE | re.VERBOSE)  # late: 1 ms of every program's import
 
 
 def judge(asked: AskedCall, result: ReturnedResult) -> HandedBack | None:
@@ -77,7 +78,7 @@ def judge_text(result: ReturnedResult) -> HandedBack | None:
         return None
     value = result.content if type(result.content) is dict else text
     detector = detect_failure(value)
-    if detector is None and _FAILED_TEXT.match(text):
+    if detector is None and _failed_text().match(text):
         detector = "error_text"
     return None if detector is None else HandedBack(detector, "ReturnedFailure", text)
 

@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from agenttrace.capture.message_parts import items_of, members_of, read_text, read_word
 from agenttrace.encode import codec
@@ -37,8 +36,7 @@ _CALL_ITEMS = frozenset({"function_call", "custom_tool_call"})
 _RESULT_ITEMS = frozenset({"function_call_output", "custom_tool_call_output"})
 
 
-@dataclass(frozen=True, slots=True)
-class RequestedCall:
+class RequestedCall(NamedTuple):
     """One call that a model's answer asks for."""
 
     call_id: str | None
@@ -49,8 +47,7 @@ class RequestedCall:
     is_json_valid: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class ReturnedResult:
+class ReturnedResult(NamedTuple):
     """What a model's input says that a call gave."""
 
     call_id: str | None
@@ -61,14 +58,16 @@ class ReturnedResult:
     """As the message says; None where it does not."""
 
 
-@dataclass(slots=True)
 class History:
     """What a model's input says about some calls."""
 
-    results: dict[str, ReturnedResult] = field(default_factory=dict)
-    """By call id, or by tool name for calls that have none; of several, the last."""
-    requested: set[str] = field(default_factory=set)
-    """Those that an answer in it asks for."""
+    __slots__ = ("requested", "results")
+
+    def __init__(self) -> None:
+        self.results: dict[str, ReturnedResult] = {}
+        """By call id, or by tool name for calls that have none; of several, the last."""
+        self.requested: set[str] = set()
+        """Those that an answer in it asks for."""
 
 
 # ------------------------------------------------------------------ what an answer asks for
@@ -122,7 +121,7 @@ def _iter_requests_of_message(members: dict[str, Any], depth: int) -> Iterator[R
     for call in items_of(members.get("invalid_tool_calls")):
         one = members_of(call)
         for refused in _request(one.get("id"), one.get("name"), one.get("args"), is_text=True):
-            yield replace(refused, is_json_valid=False)
+            yield refused._replace(is_json_valid=False)
     if members.get("function_call") is not None:
         one = members_of(members["function_call"])
         yield from _request(None, one.get("name"), one.get("arguments"))
