@@ -105,7 +105,7 @@ def _find_manager(handler: Any) -> Any:
         seen += 1
         owner = getattr(one, "__self__", None)
         manager = getattr(owner, "_tool_manager", None)
-        if type(manager).__module__.partition(".")[0] == "mcp":
+        if any(base.__module__.startswith("mcp.server.") for base in type(manager).__mro__):
             return manager
         waiting += [one.func] if isinstance(one, functools.partial) else []
         for cell in getattr(one, "__closure__", None) or ():
@@ -119,7 +119,7 @@ def _find_manager(handler: Any) -> Any:
 
 def _function_of(manager: Any, name: Any) -> Any:
     """Give the function of the tool *name*, traced if it was decorated after it was registered."""
-    tool = manager.get_tool(name)
+    tool = manager.get_tool(name) if isinstance(name, str) else None
     if tool is None:
         return None
     # A decorator above ``@server.tool()`` got the function back that the server has already.
