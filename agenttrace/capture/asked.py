@@ -156,14 +156,16 @@ class Ledger:
         for request in requests:
             key = request.call_id or request.name
             known = self.calls.get(key)
+            is_on_offer = tools is None or request.name in tools
             if known is not None and known.answer.span_id == answer.span_id:
+                known.is_known = known.is_known and is_on_offer
                 continue
             if known is not None and known.span_id is not None and known.answer.opened_ns >= since_ns:
                 known.answer = answer  # made as the answer was still coming in
                 continue
             call = AskedCall(answer, key, request.call_id, request.name, encode_value(request.arguments))
             call.is_json_valid = request.is_json_valid
-            call.is_known = tools is None or request.name in tools
+            call.is_known = is_on_offer
             self._add(call)
             self.unclaimed[key] = call
             agent.unclaimed = self

@@ -70,6 +70,21 @@ class TestAFailureHandedBack:
         )
         assert result.payload["is_error"] is True
 
+    @pytest.mark.parametrize("is_inner_first", [True, False])
+    def test_is_a_name_that_the_sdk_inside_a_framework_does_not_offer(
+        self, is_inner_first: bool, recorder: MemoryRecorder
+    ) -> None:
+        """Two turns are one; either may know the tools, and tell of the answer first."""
+        form = FORMS["chat"]
+        answer = form.answer([Request("c1", "frobnicate")])
+        with agent_scope("a"):
+            with model_turn("m") as outer, model_turn("m", params=form.offer(["look"])) as inner:
+                for turn in (inner, outer) if is_inner_first else (outer, inner):
+                    turn.set_output(answer)
+            with model_turn("m", input=[answer, *form.results([Result("c1", "what?")])]):
+                pass
+        assert [failure.error_type for failure in recorder.failures()] == ["UnknownTool"]
+
     def test_is_no_unknown_name_where_nobody_knows_the_names(
         self, form: Form, recorder: MemoryRecorder
     ) -> None:
