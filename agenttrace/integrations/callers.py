@@ -26,12 +26,13 @@ def mark_caller() -> None:
 
 def lend_caller() -> None:
     """Give the operation that begins here the line of the nearest one around it that has one."""
-    operation = around = CURRENT.get()
+    operation = CURRENT.get()
+    around = operation
     for _ in range(_DEPTH_LIMIT_COUNT):
-        if around is None:
-            break
+        if operation is None or around is None:
+            return
         place = around.__dict__.get(_KEY)
         if place is not None:
-            operation.__dict__[_KEY] = place  # type: ignore[union-attr]
-            break
+            operation.__dict__[_KEY] = place
+            return
         around = around.parent

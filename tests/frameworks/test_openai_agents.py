@@ -253,12 +253,12 @@ class TestAgentAsTool:
         )
         assert found == ("ask_helper",)
 
-    def test_that_fails_is_one_failure(self, rows: Rows, run: Way) -> None:
+    def test_that_fails_is_one_failure_told_to_the_model(self, rows: Rows, run: Way) -> None:
         """The exception of the helper's model is the failure of turn, agent and call, with one row."""
         helper = Agent(name="Helper", model=ScriptedModel([ValueError("lost")])).as_tool("ask_helper", "Ask.")
         run(agent("Boss", [ask("ask_helper", input="why?")], "sorry", tools=[helper]), "go")
         assert rows.agents() == [("Boss", None, "ok"), ("Helper", "Boss", "error")]
-        assert rows("SELECT error_type FROM failures") == [("ValueError",)]
+        assert rows("SELECT error_type, fate FROM failures") == [("ValueError", "reported")]
         ((status, error_type),) = rows("SELECT status, error_type FROM tool_traces")
         assert (status, error_type) == ("error", "ValueError")
 
@@ -325,6 +325,7 @@ class TestFunctionTool:
         run(agent("A", [ask("nope", "c1", x=1)], "sorry", tools=[add]), "go", run_config=config)
         ((name, given, _, status, _),) = rows.calls()
         assert (name, given, status) == ("nope", {"x": 1}, "error")
+        assert [(tool, fate) for tool, _, fate in rows.failures()] == [("nope", "reported")]
         assert rows.agents() == [("A", None, "ok")]
 
     @pytest.mark.parametrize("decorated", [False, True], ids=["plain", "decorated"])
