@@ -2,10 +2,10 @@
 The function inside a framework's tool object, and how to put a traced one in its place.
 
 Known are LangChain's ``BaseTool``, ``FunctionTool`` of the OpenAI Agents SDK, the ``Tool`` of MCP
-servers and that of pydantic-ai: by the names of their classes, because no framework is imported
-here. Invariants: the object stays the one that it was, and so do its name, schema and settings;
-where a library has changed so that the function is not found, the tool is left as it is, which
-is counted and said.
+servers and that of pydantic-ai, and what Anthropic's ``@beta_tool`` makes: by the names of their
+classes, because no framework is imported here. Invariants: the object stays the one that it was, and
+so do its name, schema and settings; where a library has changed so that the function is not found, the
+tool is left as it is, which is counted and said.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import inspect
 import json
 import logging
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -180,11 +181,22 @@ def _replace_in_pydantic_ai(tool: Any, trace: Callable[..., Any]) -> bool:
     return True
 
 
+def _replace_in_anthropic(tool: Any, trace: Callable[..., Any]) -> bool:
+    if not callable(getattr(tool, "func", None)) or not hasattr(tool, "_func_with_validate"):
+        return False
+    # Its own library has imported pydantic, whose checks stand around the function.
+    validate_call = sys.modules["pydantic"].validate_call
+    traced = trace(tool.func)
+    tool._func_with_validate, tool.func = validate_call(traced), traced
+    return True
+
+
 _KINDS = (
     _Kind("langchain_core", "BaseTool", _replace_in_langchain),
     _Kind("agents", "FunctionTool", _replace_in_agents),
     _Kind("mcp", "Tool", _replace_in_mcp),
     _Kind("pydantic_ai", "Tool", _replace_in_pydantic_ai),
+    _Kind("anthropic", "BaseFunctionTool", _replace_in_anthropic),
 )
 
 

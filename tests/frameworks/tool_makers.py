@@ -1,8 +1,9 @@
-"""Four frameworks' tool objects: how each is made of a function, and how it is called by its framework."""
+"""Frameworks' tool objects: how each is made of a function, and how it is called by its framework."""
 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import types
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 
 from agents import FunctionTool, function_tool
 from agents.tool_context import ToolContext
+from anthropic import beta_async_tool, beta_tool
 from langchain_core.tools import tool as langchain_tool
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.tools import Tool as McpTool
@@ -119,6 +121,16 @@ def _register_at_agent(traced: Any, function: Any, order: str) -> Callable[[dict
 REGISTERS = {"mcp": _register_at_server, "pydantic_ai": _register_at_agent}
 """Decorators that give the function back, and keep it: what each makes of it, and how it is called."""
 
+
+def _make_anthropic(function: Any) -> Any:
+    return (beta_async_tool if inspect.iscoroutinefunction(function) else beta_tool)(function)
+
+
+async def _call_anthropic(tool: Any, arguments: dict[str, Any]) -> Any:
+    result = tool.call(arguments)
+    return await result if inspect.isawaitable(result) else result
+
+
 MAKERS = {
     maker.name: maker
     for maker in (
@@ -126,5 +138,6 @@ MAKERS = {
         Maker("agents", function_tool, _call_agents),
         Maker("mcp", McpTool.from_function, _call_mcp),
         Maker("pydantic_ai", PydanticTool, call_pydantic_tool),
+        Maker("anthropic", _make_anthropic, _call_anthropic),
     )
 }
