@@ -25,6 +25,20 @@ settings.register_profile("repeatable", deadline=None, derandomize=True, databas
 settings.load_profile("repeatable")
 
 _SHARED_MEMORY = Path("/dev/shm")
+_KEPT = ("AGENTTRACE_PURE", "AGENTTRACE_RING")
+"""How this run of the tests was started; child processes follow it."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out what is about rings in files, where this run is made without them (scripts/stress)."""
+    from agenttrace.write import ring_files
+
+    if os.environ.get("AGENTTRACE_RING") != "memory" and ring_files.fcntl is not None:
+        return
+    without = pytest.mark.skip(reason="this run is made without rings in files")
+    for item in items:
+        if item.get_closest_marker("shared_ring") is not None:
+            item.add_marker(without)
 
 
 @pytest.fixture(scope="session")
@@ -53,7 +67,7 @@ def clean_environment(
         The folder that stands for the user's home; ``traces.db`` in it is the default database.
     """
     for name in [name for name in os.environ if name.startswith("AGENTTRACE")]:
-        if name != "AGENTTRACE_PURE":  # how this run of the tests was started; child processes follow it
+        if name not in _KEPT:
             monkeypatch.delenv(name)
     home = Path(tempfile.mkdtemp(dir=_folder_for_homes))
     rings = Path(tempfile.mkdtemp(dir=_folder_for_rings))

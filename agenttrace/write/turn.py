@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from _thread import RLock, get_ident
 from collections.abc import Callable
+from types import CodeType, FrameType
 from typing import TYPE_CHECKING
 
 from agenttrace.errors import RingTaken, SchemaTooNew, contain
@@ -42,6 +43,8 @@ class Turn:
         """Tells whether the calling thread has the turn."""
         self.give: Callable[[], None] = self._lock.release
         """Lets others have the turn."""
+        self.takers: frozenset[CodeType] = frozenset()
+        """The functions that take it, and give it back before they return."""
 
     def take(self, timeout_s: float) -> bool:
         """
@@ -50,6 +53,26 @@ class Turn:
         Called inside the ``try`` that gives it back where ``is_mine``: an interrupt may come as it returns.
         """
         return self._lock.acquire(timeout=timeout_s)
+
+    def is_used(self, frame: FrameType | None) -> bool:
+        """
+        Tell whether the calling thread, which has the turn, is using it.
+
+        An interrupt may end a caller before it gives the turn back, in whatever ``finally``; nobody
+        would drain again. So a turn that no function on the stack can have taken is given back here.
+
+        Args:
+            frame: Where to begin; the caller's caller, where the caller takes turns itself.
+        """
+        if self.ident == get_ident():
+            return True
+        while frame is not None:
+            if frame.f_code in self.takers:
+                return True
+            frame = frame.f_back
+        while self.is_mine():
+            self.give()
+        return False
 
     def begin(self) -> None:
         """Say that the calling thread, which has the turn, is the writer's."""

@@ -100,6 +100,7 @@ class Writer:
         """Threads that are forking now."""
         self._native_ids: set[int] = set()
         """Our threads since the last fork, as the system numbers them."""
+        turn.takers = _TAKERS
         self._is_closing = False
         self._starting_until_s = 0.0
         """Until when a thread that was started, and has not come to run yet, is waited for."""
@@ -126,7 +127,7 @@ class Writer:
         Gives up in the thread that drains, when draining has stopped for good, when the database
         cannot be used (a mere lock is waited for), and at *deadline_s* of the monotonic clock.
         """
-        if self.turn.is_mine() or self.ring.is_closed:
+        if self._is_inside() or self.ring.is_closed:
             return
         self.ring.absorb()
         request = _Request()
@@ -164,7 +165,7 @@ class Writer:
             True when everything is stored.
         """
         turn = self.turn
-        if sys.is_finalizing() or turn.stopped or turn.is_mine():
+        if sys.is_finalizing() or turn.stopped or self._is_inside():
             return False
         try:
             if not turn.take(-1.0 if deadline_s is None else max(0.0, deadline_s - time.monotonic())):
@@ -196,7 +197,7 @@ class Writer:
     def stop(self, deadline_s: float) -> bool:
         """End the thread for good; False where it did not end in time."""
         self._is_closing = True
-        if self.turn.is_mine():
+        if self._is_inside():
             return False
         try:
             self._calls.put(None)
@@ -226,6 +227,11 @@ class Writer:
 
     # ------------------------------------------------------------------ the thread
 
+    def _is_inside(self) -> bool:
+        """Tell whether what called the caller is itself draining, or about to fork, in this thread."""
+        turn = self.turn
+        return turn.is_mine() and (get_ident() in self._forkers or turn.is_used(sys._getframe(2)))
+
     def _see_threads_off(self) -> None:
         """Wait until the system knows of no thread of ours: Python warns when a fork happens beside one."""
         deadline_s = time.monotonic() + _EXIT_WAIT_S
@@ -245,6 +251,7 @@ class Writer:
         return bool(self._forkers or self._is_closing or self.turn.stopped)
 
     def _start(self) -> bool:
+        self._is_inside()  # gives back what an interrupt left: the thread could not have the turn
         if not self.is_threaded or self._must_end() or time.monotonic() < self._start_after_s:
             self.ring.expect_writer(resting=True)  # so that a later event asks again
             return False
@@ -381,3 +388,8 @@ class Writer:
         for request in requests:
             request.is_done = True
             self._requests.remove(request)
+
+
+_TAKERS = frozenset(
+    function.__code__ for function in (Writer.before_fork, Writer.drain_here, Writer.stop, Writer._run)
+)

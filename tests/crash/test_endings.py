@@ -121,6 +121,7 @@ step_s[0] = -3600
 child = os.fork()
 if child == 0:
     record("child")
+    agenttrace.flush()
     os._exit(0)
 os.waitpid(child, 0)
 record("again")

@@ -12,6 +12,7 @@ import pytest
 from tests.reading import ROOT
 
 
+@pytest.mark.shared_ring
 @pytest.mark.crash
 @pytest.mark.slow
 class TestForkWhileMaking:

@@ -56,6 +56,7 @@ class TestTheEnd:
         assert read_rows(tmp_path / "t.db", "SELECT exit FROM processes") == [("ok",)]
         assert _rings() == []
 
+    @pytest.mark.shared_ring
     @pytest.mark.parametrize(
         "ending", ["os._exit(0)", "os.kill(os.getpid(), 15)", "os.kill(os.getpid(), 11)", "os.abort()"]
     )

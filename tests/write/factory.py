@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -51,7 +52,7 @@ def build_info(database: str | Path, rules: Rules | None = None, process_id: str
 
 def build_ring(database: str | Path = ":memory:", ring_bytes: int = 65_536, **how: Any) -> Ring:
     """Make a ring whose writer is taken to be awake."""
-    ring = choose_ring().create(build_info(database), ring_bytes, **how)
+    ring = choose_ring().create(build_info(database), ring_bytes, **{"kind": _kind(), **how})
     ring.expect_writer(resting=False)
     return ring
 
@@ -83,7 +84,13 @@ def build_recorder(
 ) -> Recorder:
     """Make a recorder of a process of its own."""
     rules = Rules.build(settings.get("redact"))
+    settings = {"ring": _kind(), **settings}
     return Recorder(Settings(database=str(database), **settings), rules, build_process, build_sink)
+
+
+def _kind() -> str:
+    """Give the kind of rings that this run of the tests is made with."""
+    return os.environ.get("AGENTTRACE_RING", "auto")
 
 
 @contextmanager
@@ -115,7 +122,8 @@ def read_numbers(database: str | Path) -> list[int]:
     """Give the numbers of the stored events in the order of storage; notes about losses have none."""
     rows = read_rows(
         database,
-        "SELECT payload FROM trajectory_events WHERE json_extract(payload, '$.level') IS NOT 'warning' ORDER BY id",
+        "SELECT payload FROM trajectory_events WHERE json_extract(payload, '$.level') IS NOT 'warning'"
+        " ORDER BY id",
     )
     return [json.loads(payload)["number"] for (payload,) in rows]
 

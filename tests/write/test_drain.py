@@ -296,6 +296,7 @@ class TestAShortage:
 
 
 class TestALargeEvent:
+    @pytest.mark.shared_ring
     def test_is_stored_in_its_place_and_its_file_removed(self, tmp_path: Path, database: str) -> None:
         """In the order of the ring; nothing is left beside the ring after the commit."""
         ring = build_ring(database, 65_536)

@@ -135,6 +135,7 @@ class TestANote:
         assert [note.dropped for note in _told(database)] == [3]
         recorder.shutdown()
 
+    @pytest.mark.shared_ring
     def test_tells_of_events_larger_than_the_ring(
         self, database: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -194,6 +195,7 @@ def _die(ring: Ring) -> None:
     os.close(ring.file.descriptor)
 
 
+@pytest.mark.shared_ring
 class TestOfADeadProcess:
     """Its drops are told of by whoever recovers it, once."""
 

@@ -83,6 +83,7 @@ class TestARecorder:
         assert (counters["written"], counters["ring"], counters["ring_path"]) == (1, "memory", None)
         assert counters["ring_reason"]
 
+    @pytest.mark.shared_ring
     def test_takes_a_large_event(self, database: str) -> None:
         """More than a quarter of the ring goes beside it, in order, and is stored like any other."""
         with recording(database, ring_bytes=65_536, flush_interval_s=60.0) as recorder:
@@ -196,6 +197,7 @@ class TestAfterShutdown:
         ]
         assert read_rows(database, "SELECT count(*), max(exit) FROM processes") == [(1, "ok")]
 
+    @pytest.mark.shared_ring
     def test_events_wait_in_a_ring_for_the_next_process(self, database: str) -> None:
         """Where the database is locked, they are left to be recovered, and nobody waits long."""
         sink = Locked(database)
@@ -270,8 +272,9 @@ class TestBackPressure:
         sink.is_locked = False
         recorder.shutdown()
 
-    def test_ends_when_room_comes(self, database: str) -> None:
+    def test_ends_when_room_comes(self, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """Waiting is for room, and over as soon as there is some."""
+        monkeypatch.setattr(publisher_module, "WAIT_S", 20.0)
         recorder, sink = self._filled(database)
         threading.Timer(0.02, lambda: setattr(sink, "is_locked", False)).start()
         recorder.publish(build_body(1, "y" * 1500))
@@ -338,6 +341,7 @@ class TestANestedEvent:
             assert recorder.flush(10) == FlushResult(2, 0, 0)
         assert sorted(read_numbers(database)) == [1, 2]
 
+    @pytest.mark.shared_ring
     def test_while_the_ring_is_made_is_its_first(
         self, database: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -224,6 +224,7 @@ class TestALargeEvent:
         ring.forget_outside(1)
         assert ring.put_outside(b"L" * 4000) <= NUDGE
 
+    @pytest.mark.shared_ring
     def test_leaves_no_file_where_the_ring_has_no_room(self, tmp_path: Path) -> None:
         """A side file whose frame does not fit is removed at once."""
         ring = build_ring(tmp_path / "t.db", 4096)

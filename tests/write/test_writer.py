@@ -270,6 +270,55 @@ class TestFlush:
             assert missing == []
 
 
+class TestATurn:
+    """The right to drain, taken in the calling thread where no other can be had."""
+
+    @pytest.mark.parametrize("how", ["flush", "an event", "shutdown"])
+    def test_that_an_interrupt_left_is_given_back(self, how: str, database: str) -> None:
+        """A KeyboardInterrupt in the very ``finally`` that gives it back does not end the storing."""
+        recorder = build_recorder(database)
+        recorder.publish(build_body(1))
+        recorder.flush(10)
+        writer = recorder._writer
+        assert writer is not None
+        recorder.before_fork()  # ends the thread
+        recorder.after_in_parent()
+        assert writer.turn.take(10.0)  # as if the function that took it were gone
+        recorder.publish(build_body(2))
+        if how == "flush":
+            assert recorder.flush(10) == FlushResult(2, 0, 0)
+        elif how == "an event":
+            wait_until(lambda: read_numbers(database) == [1, 2])
+        assert recorder.shutdown() == FlushResult(2, 0, 0)
+
+    def test_that_is_used_stays_where_it_is(self, database: str) -> None:
+        """A signal handler that flushes amid a drain of its own thread returns at once."""
+        recorder, sink = _with_sink(database)
+        recorder.publish(build_body(1))
+        recorder.flush(10)
+        recorder.before_fork()
+        recorder.after_in_parent()
+        writer = recorder._writer
+        assert writer is not None
+        write = sink.write
+        nested: list[bool] = []
+
+        def interrupted_write(records: Sequence[Any], *args: Any, **kwargs: Any) -> Written:
+            recorder.flush(None)
+            nested.append(writer.drain_here(None))
+            return write(records, *args, **kwargs)
+
+        sink.write = interrupted_write  # type: ignore[method-assign]
+        writer._is_closing = True  # so that no thread drains
+        recorder.publish(build_body(2))
+        assert writer.drain_here(time.monotonic() + 10.0)
+        assert nested == [False]
+        assert not writer.turn.is_mine()
+        writer._is_closing = False
+        sink.write = write  # type: ignore[method-assign]
+        assert recorder.shutdown() == FlushResult(2, 0, 0)
+
+
 class TestAFork:
     def test_does_not_wait_for_ever(self, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """A writer that does not end in time is counted, and the fork goes on."""
@@ -350,6 +399,7 @@ class TestTrouble:
         assert errors.LOSSES["write.store"] >= 2
         recorder.shutdown()
 
+    @pytest.mark.shared_ring
     def test_that_does_not_pass_ends_the_draining(
         self, database: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
