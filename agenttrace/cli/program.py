@@ -9,7 +9,6 @@ on stderr, after the program's own exit handlers.
 
 from __future__ import annotations
 
-import atexit
 import builtins
 import importlib.machinery
 import importlib.util
@@ -60,13 +59,16 @@ class _Main(NamedTuple):
     """Of a script; others have a loader that gives it."""
 
 
-def run_program(program: Program, *, report: Callable[[], None]) -> None:
+def run_program(
+    program: Program, *, report: Callable[[], None], at_exit: Callable[[Callable[[], None]], object]
+) -> None:
     """
     Run *program* in this process as ``__main__``.
 
     Args:
         program: What to run. Tracing must be switched on already.
         report: Called once at exit, in this process only, after the program's own exit handlers.
+        at_exit: Has a function called when all has been stored.
 
     Raises:
         ProgramMissing: There is nothing to run; nothing was changed.
@@ -84,7 +86,7 @@ def run_program(program: Program, *, report: Callable[[], None]) -> None:
 
     try:
         main = _trace_named(load_program(program))
-        atexit.register(report_here)
+        at_exit(report_here)
         module = _install_main(main, program)
         exec(main.code, module.__dict__)
     except (SystemExit, ProgramMissing):

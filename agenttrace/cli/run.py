@@ -7,9 +7,11 @@ let go, so that no frame, context or handler of ours stands around the program.
 
 from __future__ import annotations
 
+import atexit
 import os
 import shlex
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -97,6 +99,9 @@ def run(program: Program) -> None:
         database = program.database
         os.environ["AGENTTRACE_DB"] = database if "://" in database else os.path.abspath(database)
     is_traced = config.env_switch() is not False
+    last: list[Callable[[], None]] = []
+    # Before tracing is on: what is asked for first runs last, when everything is stored.
+    atexit.register(lambda: [call() for call in last])
     if is_traced:
         os.environ["AGENTTRACE"] = "1"
         if program.patterns:
@@ -107,7 +112,11 @@ def run(program: Program) -> None:
     else:
         note("AGENTTRACE=0 stands in the environment; running without tracing.")
     started_ms = clock.now_ms()
-    run_program(program, report=lambda: _report(started_ms, program.database) if is_traced else None)
+    run_program(
+        program,
+        report=lambda: _report(started_ms, program.database) if is_traced else None,
+        at_exit=last.append,
+    )
 
 
 def _report(started_ms: int, database: str | None) -> None:
