@@ -69,6 +69,7 @@ class AskedCall:
         "call_id",
         "first_span_id",
         "is_dropped",
+        "is_elsewhere",
         "is_json_valid",
         "is_known",
         "is_missed",
@@ -99,6 +100,8 @@ class AskedCall:
         """How that one ended; None while it runs."""
         self.is_missed = False
         """A model input came after its end, and did not speak of it."""
+        self.is_elsewhere = False
+        """It is made in another process, which tells of its end."""
         self.is_dropped = False
         """The program has said so."""
         self.passed_count = 0
@@ -180,6 +183,13 @@ class Ledger:
         asked.begin(call)
         if self.unclaimed.pop(call_id, None) is not None:
             self.note_claimed(agent)
+
+    def expect(self, agent: Agent, scope: Operation, call_id: str, name: str, arguments: bytes) -> None:
+        """Let the next call of the tool *name* be the one of this id, which another process was asked for."""
+        call = AskedCall(Answer(scope.span_id, scope.span_id), call_id, call_id, name, arguments)
+        self._add(call)
+        self.unclaimed[call_id] = call
+        agent.unclaimed = self
 
     def note_claimed(self, agent: Agent) -> None:
         """Send calls the short way again, once no asked call waits for a traced one."""

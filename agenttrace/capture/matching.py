@@ -14,8 +14,8 @@ from agenttrace.events import MARK
 
 __all__ = ["ANYTHING", "MatchQuality", "compare_arguments"]
 
-ANYTHING: Any = {MARK: "redacted"}
-"""Arguments that nobody has told."""
+ANYTHING = b'{"%s":"redacted"}' % MARK.encode()
+"""Arguments that are not known, as JSON."""
 
 MatchQuality = int
 """2 equal, 1 equal but for what was added or not recorded, 0 other arguments."""

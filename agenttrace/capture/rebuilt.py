@@ -127,7 +127,7 @@ def _tell(
     for asked, result in answered:
         if asked.span_id is None:
             rebuilt.append(_open(agent, parent, asked, result, now_ns))
-        elif asked.status != "error":
+        elif asked.status != "error" and not asked.is_elsewhere:
             _tell_of_traced(agent, parent, ledger, asked, result, now_ns)
     for one in rebuilt:
         _close(agent, parent, ledger, one, now_ns)

@@ -10,11 +10,12 @@ ours stands between worker and task, so that the text of a remote traceback stay
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import ModuleType
 from typing import Any, cast
 
 from agenttrace.capture.context import CURRENT, SWITCH, Operation
+from agenttrace.capture.elsewhere import expect_call, is_asked_for, send_call
 from agenttrace.capture.propagation import pack_scope, run_in_scope, unpack_scope
 from agenttrace.errors import contained
 from agenttrace.integrations.patching import Patch
@@ -22,6 +23,7 @@ from agenttrace.integrations.patching import Patch
 __all__ = ["build_executor_patches", "build_pool_patches", "carry", "scope_of"]
 
 _KEY = "_agenttrace_scope"
+_CALL = "_agenttrace_call"
 
 
 def build_executor_patches(process: ModuleType) -> list[Patch]:
@@ -46,16 +48,27 @@ class _Task(functools.partial[Any]):
     """A function with the scope beside it; elsewhere a plain ``partial`` with the scope's ids beside it."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        beside = {_KEY: pack_scope(self.__dict__[_KEY])}
+        scope, call = self.__dict__[_KEY], self.__dict__.pop(_CALL, None)
+        ids = pack_scope(scope)
+        if ids and call is not None:
+            ids.update(send_call(scope, self.func, *call))
+        beside = {_KEY: ids}
         return functools.partial, (self.func,), (self.func, self.args, self.keywords, beside)
 
 
-def carry(function: Any) -> Any:
-    """Give *function* with the current scope, also none, beside it; what is not callable stays as it is."""
+def carry(function: Any, args: tuple[Any, ...] | None = None, kwargs: Mapping[str, Any] | None = None) -> Any:
+    """
+    Give *function* with the current scope, also none, beside it; what is not callable stays as it is.
+
+    Args:
+        args: What it will be called with, where that is known.
+    """
     if not SWITCH or not callable(function):
         return function
     task = _Task(function)
-    task.__dict__[_KEY] = CURRENT.get()
+    task.__dict__[_KEY] = scope = CURRENT.get()
+    if args is not None and is_asked_for(scope):
+        task.__dict__[_CALL] = (args, kwargs or {})
     return task
 
 
@@ -66,19 +79,35 @@ def scope_of(function: Any) -> Operation | None:
     scope = function.__dict__.get(_KEY)
     if isinstance(function, _Task):
         return cast("Operation | None", scope)
-    return unpack_scope(scope) if isinstance(scope, dict) else None
+    if not isinstance(scope, dict):
+        return None
+    operation = unpack_scope(scope)
+    if operation is not None:
+        expect_call(operation, scope)
+    return operation
 
 
 def _build_submit(submit: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(submit)
     def submit_with_scope(*args: Any, **kwargs: Any) -> Any:
         if len(args) > 1:
-            args = (args[0], carry(args[1]), *args[2:])
+            args = (args[0], carry(args[1], *_arguments_of(submit, args[2:], kwargs)), *args[2:])
         elif "func" in kwargs:
             kwargs = {**kwargs, "func": carry(kwargs["func"])}
         return submit(*args, **kwargs)
 
     return submit_with_scope
+
+
+def _arguments_of(
+    submit: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...] | None, Mapping[str, Any]]:
+    """Give what a task's function is called with: ``submit`` passes it on, ``apply_async`` holds it."""
+    if submit.__name__ == "submit":
+        return args, kwargs
+    inside = args[0] if args else kwargs.get("args", ())
+    named = args[1] if len(args) > 1 else kwargs.get("kwds", {})
+    return (inside if isinstance(inside, tuple) else None), (named if isinstance(named, dict) else {})
 
 
 def _build_generation(generate: Callable[..., Any]) -> Callable[..., Any]:
