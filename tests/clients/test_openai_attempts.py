@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import threading
 import time
@@ -11,8 +12,9 @@ from typing import Any
 
 import openai
 import pytest
+import tenacity
 
-from agenttrace import agent_scope
+from agenttrace import agent_scope, model_turn
 from tests.clients.conftest import Rows
 from tests.clients.openai_asking import APIS, HTTP, MESSAGES, Asking, turns_of
 from tests.clients.provider import Provider
@@ -274,3 +276,30 @@ class TestThreadsSideBySide:
         ) == [(8,)]
         found = rows("SELECT agent_name, payload FROM trajectory_events WHERE kind = 'model_turn'")
         assert all(json.loads(payload)["output"]["content"] == f"for {name}" for name, payload in found)
+
+
+class TestARetryLibraryAround:
+    @pytest.mark.parametrize("is_inside", [False, True], ids=["bare", "inside a turn"])
+    def test_makes_attempts_of_its_own(self, provider: Provider, rows: Rows, is_inside: bool) -> None:
+        """What the SDK tried, and what tenacity did: each failure once, each retry by who made it."""
+        client = openai.OpenAI(base_url=provider.openai_url, api_key="k", max_retries=1)
+
+        @tenacity.retry(stop=tenacity.stop_after_attempt(3), wait=tenacity.wait_none())
+        def ask() -> Any:
+            return client.chat.completions.create(model="m", messages=MESSAGES)  # type: ignore[arg-type]
+
+        provider.queue(rate_limited("1"), rate_limited("2"), server_error("3"), text("done"))
+        with agent_scope("a"), model_turn("m") if is_inside else contextlib.nullcontext():
+            ask()
+        found = attempts_of(rows)
+        assert [row[4].get("by") for row in found if row[0] == "retry"] == ["openai", "tenacity", "openai"]
+        assert [row[3] for row in found if row[0] == "error"] == [
+            row[3] for row in found if row[0] == "retry"
+        ]
+        numbers = [row[1] for row in found if row[0] == "error"]
+        ends = [(turn.status, turn.attempt) for turn in turns_of(rows)]
+        if is_inside:
+            assert (numbers, ends) == ([1, 2, 3], [("ok", 4)])
+        else:
+            assert (numbers, ends) == ([1, 2, 1], [("error", 2), ("ok", 2)])
+        assert rows("SELECT DISTINCT fate FROM failures") == [("retried",)]
