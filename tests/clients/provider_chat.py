@@ -118,6 +118,6 @@ def iter_frames(answer: Answer) -> Iterator[Frame]:
     yield Frame(server_sent("[DONE]"), False)
 
 
-def build_error_frame(answer: Answer) -> bytes:
-    """Give the event that ends a stream which fails."""
+def build_error_frame(answer: Answer, number: int) -> bytes:
+    """Give the event that ends a stream which fails, after *number* others."""
     return server_sent(build_error(answer.reply, answer.request_id))

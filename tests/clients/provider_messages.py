@@ -130,6 +130,6 @@ def iter_frames(answer: Answer) -> Iterator[Frame]:
     yield _frame("message_stop")
 
 
-def build_error_frame(answer: Answer) -> bytes:
-    """Give the event that ends a stream which fails."""
+def build_error_frame(answer: Answer, number: int) -> bytes:
+    """Give the event that ends a stream which fails, after *number* others."""
     return server_sent(build_error(answer.reply, answer.request_id), event="error")

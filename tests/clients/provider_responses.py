@@ -161,9 +161,9 @@ def iter_frames(answer: Answer) -> Iterator[Frame]:
     yield emit(ended, response=_response(answer))
 
 
-def build_error_frame(answer: Answer) -> bytes:
-    """Give the event that ends a stream which fails: the response itself, failed."""
+def build_error_frame(answer: Answer, number: int) -> bytes:
+    """Give the event that ends a stream which fails, after *number* others: the response itself, failed."""
     error = {"code": "server_error", "message": answer.reply.message}
     failed = _response(answer, status="failed", error=error, output=[], usage=None)
-    event = {"type": "response.failed", "sequence_number": 99, "response": failed}
+    event = {"type": "response.failed", "sequence_number": number, "response": failed}
     return server_sent(event, event="response.failed")

@@ -99,7 +99,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         reply, deltas, has_waited = answer.reply, 0, False
-        for frame in wire.iter_frames(answer):
+        for number, frame in enumerate(wire.iter_frames(answer)):
             is_there = reply.then and not has_waited and deltas == reply.after
             # What comes before the first delta is sent in any case.
             if is_there and (frame.is_delta or deltas > 0):
@@ -107,7 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
                     self._break_off()
                     return
                 if reply.then == "error":
-                    self._send_chunk(wire.build_error_frame(answer))
+                    self._send_chunk(wire.build_error_frame(answer, number))
                     break
                 if not self._wait(request, answer):
                     return
