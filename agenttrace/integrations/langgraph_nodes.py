@@ -45,7 +45,7 @@ class _NodeRun:
         self._lent_to: Agent | None = None
         """The agent that does what another one's model asked for."""
         bound = _bound_of(task.proc)
-        asker = _asker_of(task, place)
+        asker = _asker_of(task)
         operation = _stand_in(task, bound, asker)
         if operation is None:
             self._place = place.take(str(task.name))
@@ -127,10 +127,10 @@ def _describe_given(given: Any) -> Any:
     return {**described, **({"kwargs": describe_state(kwargs)} if kwargs else {})}
 
 
-def _asker_of(task: Any, place: Place) -> Operation | None:
+def _asker_of(task: Any) -> Operation | None:
     """Give the run whose model asked for the calls in a node's state; None where it was not one alone."""
-    conversation_id = place.agent.conversation_id
-    askers = [find_asker(conversation_id, call.get("id")) for call in tool_calls_in(task.input)]
+    here = CURRENT.get()
+    askers = [find_asker(here, call.get("id")) for call in tool_calls_in(task.input)]
     agents = {None if one is None else one.agent for one in askers}
     return askers[0] if len(agents) == 1 and None not in agents else None
 

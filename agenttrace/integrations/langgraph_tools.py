@@ -58,7 +58,7 @@ def _parent_of(call_id: Any) -> Operation | None:
     run = agent_run_around(here)
     if run is None or run is not here or "node" not in run.__dict__:
         return None
-    asker = find_asker(run.conversation_id, call_id)
+    asker = find_asker(here, call_id)
     return None if asker is None or asker.agent is run.agent else stand_for(asker, here)
 
 

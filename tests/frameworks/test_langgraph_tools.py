@@ -13,12 +13,20 @@ from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.tools import BaseTool, InjectedToolArg, StructuredTool, ToolException, tool
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import InjectedState, ToolNode, create_react_agent
-from langgraph.types import Command
+from langgraph.types import Command, Send
 
 from agenttrace import agent_scope, model_turn, traced_tool
 from agenttrace.store.reports import rebuild_reports
 from tests.frameworks.conftest import Rows
-from tests.frameworks.langgraph_graphs import HELLO, asks, build_agent, build_line, build_model, run_graph
+from tests.frameworks.langgraph_graphs import (
+    HELLO,
+    Log,
+    asks,
+    build_agent,
+    build_line,
+    build_model,
+    run_graph,
+)
 
 BOTH = pytest.mark.parametrize("way", ["invoke", "ainvoke"])
 CALLS = "SELECT agent_name, tool_name, call_id, status, error_type FROM tool_traces ORDER BY id"
@@ -321,6 +329,36 @@ class TestToolNode:
         ]
         ((_, _, output, status, _),) = rows.calls()
         assert (output["goto"], status) == ("billing", "ok")
+
+    @BOTH
+    def test_in_branches_with_equal_ids_keeps_them_apart(self, rows: Rows, way: str) -> None:
+        """Agents that run beside each other, whose models count their calls alike, have their own each."""
+
+        @tool
+        def echo(number: int) -> int:
+            """Echo."""
+            return 1 // (number % 4)
+
+        def work(state: Any) -> Any:
+            agent = build_agent([echo], asks(("echo", {"number": state["number"]})), "done", name="worker")
+            agent.invoke(HELLO)
+            return {"log": [state["number"]]}
+
+        graph = StateGraph(Log)
+        graph.add_node("work", work)
+        graph.add_conditional_edges(
+            START, lambda _: [Send("work", {"number": n}) for n in range(12)], ["work"]
+        )
+        assert run_graph(way, graph.compile(name="fan"), {"log": []})["log"] == list(range(12))
+        assert rows("SELECT status, count(*) FROM tool_traces GROUP BY 1 ORDER BY 1") == [
+            ("error", 3),
+            ("ok", 9),
+        ]
+        assert rows("SELECT fate, count(*) FROM failures GROUP BY 1") == [("reported", 3)]
+        strays = (
+            "SELECT 1 FROM trajectory_events WHERE payload LIKE '%\"rebuilt\"%' OR kind = 'result_dropped'"
+        )
+        assert not rows(strays)
 
     def test_may_run_a_subagent(self, rows: Rows) -> None:
         """A tool that runs a graph has that graph's agents inside its call."""
