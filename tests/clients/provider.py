@@ -18,6 +18,7 @@ What it speaks: Anthropic ``/v1/messages`` (beta too, and as Google's cloud has 
 ``retry-after-ms: 1``, so that an SDK that tries again does not sleep), ``bad_request()`` 400, ``dropped()``
 (no answer at all); and of a stream ``broken_stream(reply, after=n)``, ``failed_stream(reply, after=n)``,
 ``held(reply, after=n, until=event)``: *n* counts deltas of the content (words of text, pieces of arguments).
+``zipped(reply)`` comes compressed, ``raw(body)`` is no answer of a provider's.
 
 *What is answered*: the replies of ``queue`` in their order, then what the function of ``answer`` says: called
 with the `Request`, from a thread of the server, and may give None. A function may be queued too. What nobody

@@ -24,10 +24,12 @@ __all__ = [
     "max_tokens",
     "overloaded",
     "rate_limited",
+    "raw",
     "refusal",
     "server_error",
     "text",
     "tool_calls",
+    "zipped",
 ]
 
 
@@ -78,6 +80,10 @@ class Reply:
     then: str = ""
     """``break`` (the connection ends), ``error`` (an error event) or ``wait`` (for ``until``)."""
     until: threading.Event | None = field(default=None, compare=False)
+    raw: str | None = None
+    """What is sent instead of anything that the wire format knows, also where a stream was asked for."""
+    is_zipped: bool = False
+    """The body is compressed, as the real ones are for clients that allow it."""
 
 
 def text(content: str, *, thinking: str = "", **more: Any) -> Reply:
@@ -133,6 +139,16 @@ def server_error(message: str = "it broke", *, retry_after_ms: float = 1, **more
 def bad_request(message: str = "no such parameter", **more: Any) -> Reply:
     """Answer 400; nobody tries again."""
     return _failure(400, "invalid_request_error", message, None, more)
+
+
+def raw(body: str, *, content_type: str = "text/html") -> Reply:
+    """Answer 200 with *body*, as a proxy or a server of another kind may."""
+    return Reply(raw=body, headers=(("Content-Type", content_type),))
+
+
+def zipped(reply: Reply) -> Reply:
+    """Send *reply* compressed with gzip, event by event where it is streamed."""
+    return replace(reply, is_zipped=True)
 
 
 def dropped() -> Reply:

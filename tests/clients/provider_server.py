@@ -7,11 +7,13 @@ Invariant: whatever the other side does, a connection's thread ends, at the late
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
 import select
 import socket
 import sys
 import threading
+import zlib
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import ModuleType
@@ -30,6 +32,8 @@ _WIRES: dict[str, ModuleType] = {
     "chat": provider_chat,
     "responses": provider_responses,
 }
+_GZIP = 31
+"""What zlib calls the format with gzip's own head and tail."""
 _LOOK_S = 0.005
 """How often a connection that waits looks whether its client has left."""
 
@@ -52,6 +56,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self._break_off()
             elif wire is None or answer.reply.status != 200:
                 self._send_error(wire or provider_messages, answer)
+            elif answer.reply.raw is not None:
+                self._send_data(answer, 200, answer.reply.raw.encode(), None)
             elif body.get("stream"):
                 self._send_stream(wire, request, answer)
             else:
@@ -68,17 +74,25 @@ class _Handler(BaseHTTPRequestHandler):
         with contextlib.suppress(OSError):
             self.connection.shutdown(socket.SHUT_RDWR)
 
-    def _begin(self, answer: Answer, status: int, content_type: str) -> None:
+    def _begin(self, answer: Answer, status: int, content_type: str | None) -> None:
         self.send_response(status)
-        self.send_header("Content-Type", content_type)
+        if content_type is not None:
+            self.send_header("Content-Type", content_type)
+        if answer.reply.is_zipped:
+            self.send_header("Content-Encoding", "gzip")
         self.send_header("request-id", answer.request_id)
         self.send_header("x-request-id", answer.request_id)
         for name, value in answer.reply.headers:
             self.send_header(name, value)
 
     def _send_body(self, answer: Answer, status: int, value: Any, *, sent: float = 1.0) -> None:
-        data = json.dumps(value).encode()
-        self._begin(answer, status, "application/json")
+        self._send_data(answer, status, json.dumps(value).encode(), "application/json", sent=sent)
+
+    def _send_data(
+        self, answer: Answer, status: int, data: bytes, content_type: str | None, *, sent: float = 1.0
+    ) -> None:
+        data = gzip.compress(data) if answer.reply.is_zipped else data
+        self._begin(answer, status, content_type)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data[: int(len(data) * sent)])
@@ -99,6 +113,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         reply, deltas, has_waited = answer.reply, 0, False
+        self._zip = zlib.compressobj(wbits=_GZIP) if reply.is_zipped else None
         for number, frame in enumerate(wire.iter_frames(answer)):
             is_there = reply.then and not has_waited and deltas == reply.after
             # What comes before the first delta is sent in any case.
@@ -114,9 +129,14 @@ class _Handler(BaseHTTPRequestHandler):
                 has_waited = True
             self._send_chunk(frame.data)
             deltas += frame.is_delta
+        if self._zip is not None:
+            data = self._zip.flush()
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
         self.wfile.write(b"0\r\n\r\n")
 
     def _send_chunk(self, data: bytes) -> None:
+        if self._zip is not None:
+            data = self._zip.compress(data) + self._zip.flush(zlib.Z_SYNC_FLUSH)
         self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
 
     def _wait(self, request: Any, answer: Answer) -> bool:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import anthropic
 import pytest
 
+import agenttrace
 from agenttrace import agent_scope, model_turn, traced_tool
 from tests.clients.anthropic_ways import WAYS, Way
 from tests.clients.provider import Provider, Request
@@ -22,10 +24,12 @@ from tests.clients.provider_replies import (
     max_tokens,
     overloaded,
     rate_limited,
+    raw,
     refusal,
     server_error,
     text,
     tool_calls,
+    zipped,
 )
 from tests.clients.turns import read_turns
 from tests.frameworks.conftest import Rows
@@ -62,6 +66,11 @@ def name_of_error(way: Way, reply: Reply) -> str:
     with Provider() as provider:
         provider.queue(reply)
         return str(way.run(provider.anthropic_url, GIVEN, max_retries=0)["type"])
+
+
+def without_ids(seen: Any) -> Any:
+    """Give what the program saw without the numbers that the provider gives its answers."""
+    return re.sub(r"req_\d+", "req", repr(seen))
 
 
 every_way = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
@@ -116,6 +125,39 @@ class TestTurn:
         assert [retry["error_id"] for retry in turn.retries] == [error["error_id"] for error in turn.errors]
         assert [(retry["by"], retry["limit_count"]) for retry in turn.retries] == [("anthropic", 5)] * 2
         assert all(0 < retry["wait_ms"] < 400 for retry in turn.retries)
+
+    def test_may_come_compressed(self, rows: Rows, provider: Provider, way: Way) -> None:
+        """Whoever unpacks it, the SDK or the program's own reading: it is read."""
+        provider.queue(zipped(RICH))
+        way.run(provider.anthropic_url, GIVEN)
+        (turn,) = read_turns(rows)
+        assert (turn.status, turn.usage, turn.payload["output"]) == ("ok", USAGE, RICH_CONTENT)
+
+    @pytest.mark.parametrize(
+        "reply",
+        [
+            raw("<html>please log in</html>"),
+            raw("", content_type="application/json"),
+            raw('{"some": "thing"}', content_type="application/json"),
+            raw("event: ping\ndata: {}\n\n", content_type="text/event-stream"),
+        ],
+        ids=["a page", "nothing", "something", "no message"],
+    )
+    def test_may_be_no_answer_at_all(self, rows: Rows, provider: Provider, way: Way, reply: Reply) -> None:
+        """What a proxy says with status 200 ends the turn, without tokens; the program sees what it saw."""
+        provider.queue(reply)
+        on = way.run(provider.anthropic_url, GIVEN, max_retries=0)
+        (turn,) = read_turns(rows)
+        # What the program makes of it afterwards is not the turn's affair.
+        raised = on["type"] if isinstance(on, dict) and "raised in" in on else None
+        assert (turn.status, turn.error_type) in [("ok", None), ("error", raised)]
+        assert turn.usage == Usage(0, 0)
+        if way.ask.__name__ in ("beta", "beta_async") and "html" in str(reply.raw):
+            assert turn.payload["output"] == reply.raw
+        agenttrace.disable()
+        provider.queue(reply)
+        off = way.run(provider.anthropic_url, GIVEN, max_retries=0)
+        assert without_ids(on) == without_ids(off)
 
     def test_fails_as_the_request_does(self, rows: Rows, provider: Provider, way: Way) -> None:
         """An error of the API is the turn's, once."""

@@ -28,6 +28,7 @@ from tests.clients.provider_replies import (
     server_error,
     text,
     tool_calls,
+    zipped,
 )
 
 HELLO: Any = [{"role": "user", "content": "hello"}]
@@ -116,6 +117,14 @@ class TestProvider:
             for item in answer.get("output", []):
                 item.pop("call_id", None)
         assert plain == streamed
+
+    @pytest.mark.parametrize("stream", [False, True])
+    def test_says_the_same_compressed(self, provider: Provider, api: str, stream: bool) -> None:
+        """What comes zipped is read as what does not."""
+        reply = text("a b c", response_id="resp_1")
+        provider.queue(reply, zipped(reply))
+        plain, unzipped = bare(ASK[api](provider, stream=stream)), bare(ASK[api](provider, stream=stream))
+        assert plain == unzipped
 
     @pytest.mark.parametrize("failure", [rate_limited(), overloaded(), server_error()])
     @pytest.mark.parametrize("stream", [False, True])
