@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import openai
@@ -484,3 +485,53 @@ class TestAtTheEndOfAProgram:
 
         assert run(f"import agenttrace\n{program}") == run(program)
         assert [turn.status for turn in turns_of(Rows(tmp_path / "t.db"))] == ["stopped_early"]
+
+
+@pytest.mark.slow
+@pytest.mark.stress
+class TestManyAtOnce:
+    @pytest.mark.parametrize("seed", range(3))
+    def test_end_each_once_and_as_they_were_left(self, provider: Provider, rows: Rows, seed: int) -> None:
+        """Tasks side by side, each with an agent of its own, that read, leave, drop or are cancelled."""
+        random = Random(seed)
+        ways = [random.choice(["read", "close", "drop", "cancel"]) for _ in range(40)]
+        print(f"seed {seed}: {ways}")
+        is_held = {f"task {at}": way == "cancel" for at, way in enumerate(ways)}
+        provider.answer(
+            lambda request: held(text(WORDS), after=2) if is_held[request.last_text] else text(WORDS)
+        )
+
+        async def leave(client: Any, name: str, way: str) -> None:
+            async with agent_scope(name):
+                stream = await client.responses.create(
+                    model="m", input=[{"role": "user", "content": name}], stream=True
+                )
+                if way in ("read", "cancel"):
+                    task = asyncio.current_task()
+                    async for event in stream:
+                        if way == "cancel" and getattr(event, "delta", "") == "two ":
+                            assert task is not None
+                            asyncio.get_running_loop().call_soon(task.cancel)
+                else:
+                    await take_async(stream, random.randrange(1, 4))
+                    if way == "close":
+                        await stream.close()
+
+        async def main() -> None:
+            async with openai.AsyncOpenAI(base_url=provider.openai_url, api_key="k") as client:
+                tasks = [leave(client, f"task {at}", way) for at, way in enumerate(ways)]
+                ends = await asyncio.gather(*tasks, return_exceptions=True)
+                assert [type(end) for end in ends] == [
+                    asyncio.CancelledError if way == "cancel" else type(None) for way in ways
+                ]
+                gc.collect()
+                for _ in range(20):
+                    await asyncio.sleep(0)
+                gc.collect()
+
+        asyncio.run(main())
+        wanted = {"read": "ok", "close": "stopped_early", "drop": "stopped_early", "cancel": "cancelled"}
+        found = rows("SELECT agent_name, status FROM trajectory_events WHERE kind = 'model_turn'")
+        assert sorted(found) == sorted((f"task {at}", wanted[way]) for at, way in enumerate(ways))
+        assert rows("SELECT count(*) FROM trajectory_events WHERE kind = 'error'") == [(0,)]
+        assert errors.LOSSES == {}
