@@ -16,7 +16,7 @@ from agenttrace.write.ring import NUDGE
 from agenttrace.write.ring_native import choose_ring
 from tests.write.factory import build_body, build_info, read_numbers
 
-pytestmark = [pytest.mark.crash]
+pytestmark = [pytest.mark.crash, pytest.mark.shared_ring]
 
 _CAPACITY_BYTES = 4096
 _EVENTS = 5

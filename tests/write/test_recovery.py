@@ -30,7 +30,7 @@ from tests.write.factory import (
     wait_until,
 )
 
-pytestmark = pytest.mark.usefixtures("each_way")
+pytestmark = [pytest.mark.usefixtures("each_way"), pytest.mark.shared_ring]
 
 
 @pytest.fixture
@@ -213,7 +213,6 @@ def read_tail(path: Path) -> int:
     return int.from_bytes(path.read_bytes()[72:80], "little")
 
 
-@pytest.mark.shared_ring
 class TestALivingWriter:
     def test_finds_dead_rings_by_itself(self, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """A pool worker's last events do not wait for the next start of anything."""

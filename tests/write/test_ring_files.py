@@ -18,6 +18,8 @@ from agenttrace.write.recovery import held_processes
 from agenttrace.write.ring import Ring
 from tests.write.factory import build_info
 
+pytestmark = pytest.mark.shared_ring
+
 HOLDER = """
 import sys
 from tests.write.factory import build_info
