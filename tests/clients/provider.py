@@ -8,7 +8,7 @@ A model provider that answers as it is told: a real HTTP server on loopback, thr
         ...
         assert [one.body["stream"] for one in provider.requests] == [True, True, True]
 
-What it speaks: Anthropic ``/v1/messages`` (beta too, and as Google's cloud has it), OpenAI
+What it speaks: Anthropic ``/v1/messages`` (beta too, and as clouds have it), OpenAI
 ``/v1/chat/completions`` and ``/v1/responses``; each plain, or as server-sent events where the request says
 ``"stream": true``. The same reply does for all.
 
@@ -51,8 +51,10 @@ __all__ = ["Provider", "Request", "Rule"]
 
 _ID_HEADS = {"messages": "msg_", "chat": "chatcmpl-", "responses": "resp_"}
 _APIS = {"/v1/messages": "messages", "/v1/chat/completions": "chat", "/v1/responses": "responses"}
-_VERTEX = re.compile(r"/projects/.*/publishers/anthropic/models/(.+):(?:rawPredict|streamRawPredict)")
-"""Where Google's cloud serves Anthropic's models: the same bodies, but for the model, which stands here."""
+_CLOUDS = re.compile(
+    r"/projects/.*/publishers/anthropic/models/(.+):(?:rawPredict|streamRawPredict)|/model/(.+)/invoke"
+)
+"""Where Google's and Amazon's clouds serve Anthropic's models: the body lacks the model, which is here."""
 
 
 @dataclass(frozen=True)
@@ -207,8 +209,9 @@ class Provider:
 
     def _decide(self, path: str, headers: dict[str, str], body: dict[str, Any]) -> tuple[Request, Answer]:
         """Say what is answered; called from the server's threads."""
-        vertex = _VERTEX.fullmatch(path)
-        request = Request("messages" if vertex else _APIS.get(path, path), path, headers, body)
+        cloud = _CLOUDS.fullmatch(path)
+        asked = str(body.get("model", "")) if cloud is None else cloud[1] or cloud[2]
+        request = Request("messages" if cloud else _APIS.get(path, path), path, headers, body)
         with self._lock:
             self._requests.append(request)
             number = next(self._numbers)
@@ -225,7 +228,7 @@ class Provider:
         )
         return request, Answer(
             replace(reply, calls=calls),
-            reply.model or (vertex[1] if vertex else str(body.get("model", ""))),
+            reply.model or asked,
             reply.response_id or f"{_ID_HEADS.get(request.api, '')}{number:04}",
             f"req_{number:04}",
             body,

@@ -118,6 +118,12 @@ def run_script(provider: Provider, mode: str, *, is_async: bool, is_decorated: b
     return [body["messages"][-1]["content"] for body in provider.bodies if len(body["messages"]) > 1]
 
 
+def takes(cloud: tuple[str, dict[str, str], Any]) -> bool:
+    """Tell whether this version of the SDK has the client, and can be told what it is to be told."""
+    kind = getattr(anthropic, cloud[0], None)
+    return kind is not None and cloud[1].keys() <= inspect.signature(kind.__init__).parameters.keys()
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
 @pytest.mark.parametrize("is_decorated", [False, True], ids=["plain", "decorated"])
@@ -186,25 +192,34 @@ class TestRunner:
         assert on == off
 
 
+CLOUDS: dict[str, tuple[str, dict[str, str], tuple[bool, ...]]] = {
+    "google": ("AnthropicVertex", {"access_token": "t", "project_id": "p", "region": "r"}, (False, True)),
+    "azure": ("AnthropicFoundry", {"api_key": "k"}, (False, True)),
+    "aws": ("AnthropicBedrock", {"api_key": "k", "aws_region": "r"}, (False,)),
+}
+"""Who serves, to the SDK's client, its settings, and whether it is streamed: Amazon's is binary."""
+CLOUDS = {cloud: one for cloud, one in CLOUDS.items() if takes(one)}
+
+
 class TestOtherClouds:
     """The SDK's clients for clouds that serve Anthropic's models."""
 
-    @pytest.mark.parametrize("stream", [False, True])
-    def test_ask_the_same_model_elsewhere(self, rows: Rows, provider: Provider, stream: bool) -> None:
-        """Vertex has the model in the path; it is told all the same, and whose machine answered."""
+    @pytest.mark.parametrize("cloud, stream", [(cloud, way) for cloud in CLOUDS for way in CLOUDS[cloud][2]])
+    def test_ask_the_same_model_elsewhere(
+        self, rows: Rows, provider: Provider, cloud: str, stream: bool
+    ) -> None:
+        """Most have the model in the path; it is told all the same, and whose machine answered."""
+        name, settings, _ = CLOUDS[cloud]
         provider.queue(rate_limited(), text("from afar"))
-        client = anthropic.AnthropicVertex(
-            base_url=provider.url, access_token="t", project_id="p", region="r"
-        )
-        with client:
+        with getattr(anthropic, name)(base_url=provider.url, **settings) as client:
             if stream:
                 with client.messages.stream(**GIVEN) as events:
                     assert events.get_final_text() == "from afar"
             else:
                 assert client.messages.create(**GIVEN).content[0].text == "from afar"
-        assert "model" not in provider.bodies[0]
+        assert ("model" in provider.bodies[0]) == (cloud == "azure")
         (turn,) = read_turns(rows)
-        assert (turn.asked, turn.answered, turn.provider) == ("claude-asked", "claude-asked", "google")
+        assert (turn.asked, turn.answered, turn.provider) == ("claude-asked", "claude-asked", cloud)
         assert (turn.status, turn.attempt) == ("ok", 2)
 
     def test_are_known_by_the_class_they_are_made_of(self, rows: Rows, provider: Provider) -> None:
