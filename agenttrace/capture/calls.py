@@ -19,55 +19,15 @@ from agenttrace.capture.detectors import detect_failure, type_of_returned
 from agenttrace.capture.emit import announce_agent, emit, encode_value, identity_of, object_of
 from agenttrace.capture.failures import emit_returned_failure, record_failure, status_of
 from agenttrace.capture.marks import error_id_of, unmark
+from agenttrace.capture.numbering import note_outcome, number_attempt
 from agenttrace.capture.series import Attempt, Outcome, Series
 from agenttrace.encode import codec
 from agenttrace.errors import contain
 
-__all__ = ["ToolTracer", "close_call", "close_series", "end_in_child", "number_attempt", "open_call"]
+__all__ = ["ToolTracer", "close_call", "close_series", "end_in_child", "open_call"]
 
-_FAILED_LIMIT_COUNT = 64
 _OUTPUT_NOT_KEPT = b'{"$agenttrace":"redacted","rule":"capture_result"}'
 _ARGUMENTS_NOT_KEPT = b'{"$agenttrace":"redacted","rule":"capture_arguments"}'
-
-
-def number_attempt(parent: Operation, call: Operation) -> dict[str, Any] | None:
-    """
-    Tell whether *call* repeats one that just failed, and number it.
-
-    A call is an attempt again when the same operation makes it with equal name and
-    arguments after its error, with no other call of its own begun in between.
-
-    Returns:
-        The columns ``attempt`` and ``retry_of``, or None for a first attempt.
-    """
-    if isinstance(parent, Series):
-        return parent.number_call(call)
-    failed = parent.failed_calls
-    if not failed:
-        return None
-    known = failed.get((call.name, call.payload))
-    if known is None:
-        if parent.live_calls <= 1:  # no other call runs beside this one
-            failed.clear()
-        return None
-    call.retry_of, call.attempt, call.repeats = known[0], known[1] + 1, known[2]
-    return {"attempt": call.attempt, "retry_of": call.retry_of}
-
-
-def _note_outcome(parent: Operation, call: Operation, failed: bool, error_id: str | None) -> None:
-    """Remember a failed call at its parent, or forget it once it went well."""
-    if failed:
-        if parent.failed_calls is None:
-            parent.failed_calls = {}
-        elif len(parent.failed_calls) >= _FAILED_LIMIT_COUNT:
-            parent.failed_calls.clear()
-        first = call.retry_of or call.span_id
-        attempt = (call.attempt or 1) + call.attempts_count - 1
-        parent.failed_calls[(call.name, call.payload)] = (first, attempt, error_id)
-    elif isinstance(parent, Series):
-        parent.forget_call(call)
-    elif parent.failed_calls:
-        parent.failed_calls.pop((call.name, call.payload), None)
 
 
 def open_call(
@@ -138,7 +98,7 @@ def close_call(
     if call.caught is not None:
         payload = call.caught.close(payload)
     if status == "error" or parent.failed_calls or parent.is_series:
-        _note_outcome(parent, call, status == "error", error_id)
+        note_outcome(parent, call, status == "error", error_id)
     if call.epoch != PIPE.epoch:
         end_in_child(call)
         return
