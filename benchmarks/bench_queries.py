@@ -75,6 +75,7 @@ def _questions(viewer: Any, last_ms: int, events: int) -> dict[str, Callable[[in
         "a page in its middle": later_page,
         "errors of the last hour": last_errors,
         "list of 50 conversations with their totals": lambda number: viewer.conversations(limit=50),
+        "a search for words": lambda number: viewer.find("retry result", ids(number), limit=20),
         "summary of a conversation": lambda number: viewer.summary(ids(number)),
     }
 

@@ -47,6 +47,7 @@ COMMANDS: dict[str, LazyCommand] = {
     "list": _command("listing", "List the recorded conversations, newest first."),
     "show": _command("show", "Show one conversation as a tree or a timeline."),
     "errors": _command("failures", "List failures, newest first, with what became of each."),
+    "search": _command("search", "Find events by the words in their payloads and names."),
     "diff": _command("diff", "Compare two runs: where they part, and in what they differ."),
     "ps": _command("ps", "Show what is open now, for how long, in which process."),
     "sql": _command("sql", "Query the database with SQL, read only."),

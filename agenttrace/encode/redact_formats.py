@@ -56,7 +56,7 @@ _inside = re.compile(f"[_-](?={_BEGIN})".encode()).search
 
 
 def has_format(data: bytes) -> bool:
-    """Tell whether a run of key characters in raw JSON begins like one of the formats, or may be a webhook's."""
+    """Tell whether a run of key characters in raw JSON begins like a format, or may be a webhook's."""
     for at, end in find_runs(data):
         before = data[at - 1] if at else None
         if before == _SLASH and b"hook" in data.lower():

@@ -16,6 +16,7 @@ from typing import Any
 
 from agenttrace import clock
 from agenttrace.store.connection import StoreDatabase
+from agenttrace.store.fulltext import forget_texts
 from agenttrace.store.prune import Limits, iter_prune
 
 __all__ = ["LAST_PRUNE", "PRUNE", "AutomaticPrune", "parse_limits", "render_limits"]
@@ -92,6 +93,8 @@ class AutomaticPrune:
             found: Any = next(steps, None)
             if found is None:
                 _put_last(database(), self._counts)
+                if any(self._counts):
+                    forget_texts(database().target)
                 return
             self._counts = tuple(sum(pair) for pair in zip(self._counts, found, strict=True))  # type: ignore[assignment]
             if time.monotonic() - now_s > _STEPS_S:

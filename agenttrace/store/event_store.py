@@ -10,7 +10,8 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -22,6 +23,7 @@ from agenttrace.store.aliases import StoreAliases
 from agenttrace.store.batch import EventSink
 from agenttrace.store.connection import StoreDatabase
 from agenttrace.store.database import open_database
+from agenttrace.store.fulltext import TextIndex
 from agenttrace.store.patience import patiently
 from agenttrace.store.plan import Record
 from agenttrace.store.reader import StoreReader
@@ -130,6 +132,23 @@ class TraceStore(StoreReader, StoreUpkeep, StoreAliases):
             reader = open_database(self.target.path, readonly=True, busy_timeout_ms=_READER_WAIT_MS)
             self._reader = reader
         return reader
+
+    @contextmanager
+    def open_texts(self) -> Iterator[TextIndex]:
+        """
+        Open the index of words, for as long as the block lasts.
+
+        Raises:
+            StoreMissing: There is no database yet.
+            StoreError: It cannot be read.
+        """
+        database = self.open_reader()
+        with database.lock:
+            index = TextIndex(self.target, database.connection if self.target.is_memory else None)
+            try:
+                yield index
+            finally:
+                index.close()
 
     def record(
         self, kind: str, payload: Any = None, *, conversation_id: str, agent_id: str, **columns: Any

@@ -6,16 +6,21 @@ Invariant: a running conversation keeps all of its events.
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from agenttrace import clock
 from agenttrace.errors import ConfigError
 from agenttrace.store import retention
 from agenttrace.store.automatic import PRUNE, render_limits
 from agenttrace.store.connection import StoreDatabase
+from agenttrace.store.fulltext import forget_texts
 from agenttrace.store.patience import patiently
 from agenttrace.store.prune import Limits, Pruned, prune
 from agenttrace.store.settings import DEFAULT_RETENTION_DAYS, RETENTION_DAYS, StoreSettings
 
 __all__ = ["StoreUpkeep"]
+
+Deleted = TypeVar("Deleted", bool, int)
 
 
 class StoreUpkeep:
@@ -33,7 +38,8 @@ class StoreUpkeep:
 
     def delete(self, conversation_id: str) -> bool:
         """Delete a conversation with all its events; False when there is none."""
-        return patiently(lambda: retention.delete_conversation(self._writer(), conversation_id))
+        is_gone = patiently(lambda: retention.delete_conversation(self._writer(), conversation_id))
+        return self._forget(is_gone)
 
     def cleanup(self, retention_days: float | None = None) -> int:
         """
@@ -54,7 +60,7 @@ class StoreUpkeep:
             else retention_days
         )
         days = retention.parse_retention_days(value)
-        return patiently(lambda: retention.delete_before(self._writer(), clock.now_ms(), days))
+        return self._forget(patiently(lambda: retention.delete_before(self._writer(), clock.now_ms(), days)))
 
     def prune(
         self,
@@ -83,7 +89,16 @@ class StoreUpkeep:
         """
         limits = _build_limits(older_than_days, max_size_bytes, keep_failed)
         database = self.open_reader() if dry_run else self._writer()
-        return prune(database, clock.now_ms(), **limits._asdict(), dry_run=dry_run)
+        pruned = prune(database, clock.now_ms(), **limits._asdict(), dry_run=dry_run)
+        if not dry_run:
+            self._forget(pruned.events)
+        return pruned
+
+    def _forget(self, deleted: Deleted) -> Deleted:
+        """Throw away what would still find the words of what was *deleted*; gives that back."""
+        if deleted:
+            forget_texts(self._writer().target)
+        return deleted
 
     def prune_always(
         self,
