@@ -19,6 +19,8 @@ __all__ = ["cut_newest"]
 
 _LEAST_BYTES = 160
 """Room a message should keep, before those before it are dropped instead."""
+_NEWEST_BYTES = 256
+"""Where half of the room is less, the newest message has all of it."""
 _MARK_BYTES = len('{"$agenttrace":"cut","items":123456789012},')
 _BESIDE_SHARE = 4
 
@@ -79,7 +81,9 @@ def _keep_newest(messages: list[Any], room: int) -> list[Any]:
     for at in range(len(messages) - 1, -1, -1):
         message = messages[at]
         size = len(orjson.dumps(message))
-        share = left if at == 0 and not dropped else left // 2
+        share = left // 2
+        if (at == 0 and not dropped) or (not kept and share < _NEWEST_BYTES):
+            share = left
         if size > share:
             if share < _LEAST_BYTES:
                 dropped += at + 1

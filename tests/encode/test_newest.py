@@ -61,6 +61,17 @@ class TestMessages:
         assert page["content"]["$agenttrace"] == "cut"
         assert page["content"]["head"].startswith("xxx")
 
+    def test_have_a_head_of_the_newest_in_whatever_room(self) -> None:
+        """In the row of a long request something of what was new can be read."""
+        ref = {"$agenttrace": "ref", "span_id": "1" * 16, "pointer": "/input", "items": 397}
+        answer, question = (
+            {"role": "assistant", "content": "a" * 3_000},
+            {"role": "user", "content": "q" * 3_000},
+        )
+        found = cut({"input": [ref, answer, question], "params": {"model": "m"}}, 512, "ab" * 32)
+        assert found["input"][:2] == [ref, {"$agenttrace": "cut", "items": 1}]
+        assert found["input"][2]["content"]["head"].startswith("q" * 20)
+
     def test_in_an_object_are_messages_too(self) -> None:
         """With what stands beside them."""
         found = cut({"input": {"system": "s", "messages": messages(50)}})
