@@ -17,9 +17,9 @@ from agenttrace.query import formatting
 from agenttrace.query.aliases import ViewerAliases
 from agenttrace.query.diff import RunDiff, build_diff
 from agenttrace.query.fates import read_failures, read_fates
-from agenttrace.query.find import Hit, find_events
 from agenttrace.query.liveness import OUT_OF_CONTACT, read_liveness
 from agenttrace.query.reading import Reader, build_page, parse_cursor
+from agenttrace.query.searching import ViewerSearch
 from agenttrace.query.select import Selection, no_conversation, select_conversation
 from agenttrace.query.summary import Summary, build_summary
 from agenttrace.query.timeline import (
@@ -27,7 +27,6 @@ from agenttrace.query.timeline import (
     event_conditions,
     iter_events,
     read_events,
-    search_condition,
 )
 from agenttrace.query.tree import Tree, build_tree
 from agenttrace.store.rows import (
@@ -48,7 +47,7 @@ __all__ = ["TraceViewer"]
 _PAYLOADS_NO_TREE_NEEDS = ("model_delta", "snapshot", "model_call", "model_turn", "message")
 
 
-class TraceViewer(ViewerAliases):
+class TraceViewer(ViewerSearch, ViewerAliases):
     """
     Read conversations.
 
@@ -217,96 +216,6 @@ class TraceViewer(ViewerAliases):
         trees = (self.tree(a), self.tree(b))
         statuses = (self.status(self.conversation(a)), self.status(self.conversation(b)))
         return build_diff(self.reader, trees, statuses)
-
-    def search(
-        self,
-        query: str,
-        conversation_id: str | None = None,
-        *,
-        agent_id: str | None = None,
-        kinds: Sequence[str] = (),
-        since: Moment | None = None,
-        until: Moment | None = None,
-        limit: int = 100,
-        cursor: str | None = None,
-    ) -> Page[Event]:
-        """
-        Find events whose payload or names contain *query*; ASCII letters of either case match.
-
-        Args:
-            query: Plain text; ``%`` and ``_`` mean themselves.
-            conversation_id: Only in this conversation.
-            agent_id: Only of this agent: its id or its name.
-            kinds: Only these kinds; all when empty.
-            since: Not before this time.
-            until: Not after this time.
-            limit: How many at most, oldest first.
-            cursor: ``next_cursor`` of the page before.
-
-        Raises:
-            NotFound: There is no such conversation.
-        """
-        conditions: list[str] = []
-        values: list[Any] = []
-        if conversation_id is not None:
-            self.conversation(conversation_id)
-            conditions.append("conversation_id = ?")
-            values.append(conversation_id)
-        extra, more = event_conditions(agent=agent_id, kinds=kinds, since=since, until=until)
-        condition, patterns = search_condition(query)
-        return read_events(
-            self.reader,
-            [*conditions, *extra, condition],
-            [*values, *more, *patterns],
-            limit=limit,
-            cursor=cursor,
-        )
-
-    def find(
-        self,
-        query: str,
-        conversation_id: str | None = None,
-        *,
-        agent_id: str | None = None,
-        tool_name: str | None = None,
-        kinds: Sequence[str] = (),
-        status: str | None = None,
-        since: Moment | None = None,
-        until: Moment | None = None,
-        limit: int = 20,
-    ) -> tuple[Hit, ...]:
-        """
-        Find events by the words in their payloads and names, the best first.
-
-        The index lies in a file beside the database and takes in first what is new: about 10 s for the
-        first 1,000,000 events. ``search`` needs none, and finds parts of words.
-
-        Args:
-            query: Words (all must be there), ``"a phrase"``, ``begin*``, ``AND``, ``OR``, ``NOT``, ``()``.
-            conversation_id: Only in this conversation.
-            agent_id: Only of this agent: its id or its name.
-            tool_name: Only of this tool.
-            kinds: Only these kinds; all when empty.
-            status: Only of operations that ended so; ``error`` has the rows of kind ``error`` too.
-            since: Not before this time.
-            until: Not after this time.
-            limit: How many at most, up to 1,000.
-
-        Raises:
-            NotFound: There is no such conversation.
-            ConfigError: The query has no word or makes no sense.
-        """
-        conditions, values = event_conditions(agent=agent_id, kinds=kinds, since=since, until=until)
-        if conversation_id is not None:
-            self.conversation(conversation_id)
-        for column, value in (("conversation_id", conversation_id), ("tool_name", tool_name)):
-            if value is not None:
-                conditions.append(f"{column} = ?")
-                values.append(value)
-        if status is not None:  # what an operation failed with stands in a row of its own
-            conditions.append("(status = ? OR kind = 'error')" if status == "error" else "status = ?")
-            values.append(status)
-        return find_events(self.reader, query, conditions, values, limit)
 
     def event(self, event_id: int | str) -> Event:
         """
