@@ -13,6 +13,7 @@ import pytest
 
 import agenttrace
 from agenttrace import agent_scope, model_turn, record, traced_tool
+from agenttrace.store.blobs import unpack
 from tests.property.innocent_values import INNOCENT
 from tests.property.secret_formats import BARE_FORMATS, CONTEXT_FORMATS, make_secret
 from tests.reading import ROOT, open_store, query
@@ -68,6 +69,8 @@ def leak(name: str, seed: int) -> None:
             cut(text, shift)
         with model_turn("m", input=[{"role": "user", "content": text}]) as turn:
             turn.set_output(text)
+        with model_turn("m", input=[{"role": "user", "content": FILLER * 400 + text}]) as turn:
+            turn.set_output([FILLER * 400, text])
         record("message", {"role": "user", "content": f"{FILLER}{text} {FILLER}"})
         agent.set_output(text)
 
@@ -77,9 +80,13 @@ def files_below(folder: Path) -> dict[str, bytes]:
 
 
 def leaks_in(folder: Path) -> list[str]:
-    """Name the secrets that can be read from any file."""
+    """Name the secrets that can be read from any file, and from what lies compressed in a database."""
     found = []
-    for file, data in files_below(folder).items():
+    places = files_below(folder)
+    for file in folder.rglob("*.db"):
+        for sha256, body in query(file, "SELECT sha256, body FROM payload_blobs"):
+            places[f"{file} {sha256}"] = unpack(bytes(body))
+    for file, data in places.items():
         for number, name in enumerate(FORMATS):
             for needle in make_secret(name, number).left_in(data):
                 found.append(f"{name}: {needle!r} in {Path(file).name}")
@@ -109,7 +116,10 @@ class TestSecretsOnDisk:
         assert query(tmp_path / "data" / "t.db", "SELECT count(*) FROM trajectory_events")[0][0] > 10 * len(
             FORMATS
         )
-        assert query(tmp_path / "data" / "t.db", "SELECT count(*) FROM payload_blobs")[0][0] > 0
+        bodies = query(
+            tmp_path / "data" / "t.db", "SELECT count(*), sum(length(body) < bytes) FROM payload_blobs"
+        )
+        assert all(count > 0 for count in bodies[0]), "as they are, and compressed"
 
     @pytest.mark.crash
     def test_after_a_kill_with_a_custom_rule(self, tmp_path: Path) -> None:

@@ -280,6 +280,15 @@ class TestSecrets:
             file.read_bytes() for file in database.parent.glob("traces.db*")
         )
 
+    def test_stay_out_of_what_lies_compressed(self, database: Path) -> None:
+        """A body is redacted before it is compressed, where a look at the file would not find them."""
+        with agent_scope("chat"):
+            ask([{"role": "user", "content": f"use {self.KEY} " + "and so on " * 800}], f"{self.KEY} " * 200)
+        agenttrace.shutdown()
+        bodies = [unpack(bytes(body)) for (body,) in query(database, "SELECT body FROM payload_blobs")]
+        assert len(bodies) == 2
+        assert all(b"[redacted:" in body and self.KEY.encode() not in body for body in bodies)
+
     def test_patterns_leave_the_references_alone(self, tmp_path: Path) -> None:
         """A pattern of the user's that fits a span's id would cut a chat off from its beginning."""
         database = tmp_path / "traces.db"
