@@ -174,6 +174,7 @@ class TestImport:
 
 class TestRecovery:
     @pytest.mark.slow
+    @pytest.mark.shared_ring
     def test_comes_before_reading(self, shell: Shell, tmp_path: Path, clean_environment: Path) -> None:
         """What a killed program left in its ring is stored by the next command, and shows as interrupted."""
         script = tmp_path / "dies.py"

@@ -138,6 +138,7 @@ class TestEndOfAChild:
     """Nothing that a child recorded waits for the next program."""
 
     @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+    @pytest.mark.shared_ring
     def test_killed(self, method: str, tmp_path: Path) -> None:
         """The living parent finds what a killed child left open, and closes it as interrupted."""
         done = run_python(HEAD + KILLED, tmp_path / "t.db", method)

@@ -101,6 +101,7 @@ class TestRetriedTool:
             assert type(result) is GaveUp and result.__cause__ is world.raised[-1]
 
     @pytest.mark.slow
+    @pytest.mark.shared_ring
     def test_killed(self, name: str, place: str, is_async: bool, tmp_path: Path) -> None:
         """A process that dies while it waits for the third attempt leaves the same two, whoever waits."""
         database = tmp_path / "traces.db"

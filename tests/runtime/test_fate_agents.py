@@ -73,6 +73,7 @@ def render_misses(runs: list[Run]) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.shared_ring  # the program whose failures stay open ends without a word
 class TestFateAgents:
     """``failures.fate`` of small programs as people write them."""
 
