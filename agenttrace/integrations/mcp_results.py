@@ -93,11 +93,15 @@ def take_failure(result: Any, call: OuterCall) -> None:
     meta = getattr(result, "meta", None)
     if not isinstance(meta, dict) or _FAILURE_KEY not in meta:
         return
-    handed = _HANDED_BACK.fullmatch(str(meta.pop(_FAILURE_KEY))[:256])
+    said = meta[_FAILURE_KEY]
+    handed = _HANDED_BACK.fullmatch(said) if isinstance(said, str) else None
+    if handed is None:
+        return  # no server of ours has written it
+    del meta[_FAILURE_KEY]
     if not meta:
         result.meta = None
         result.__pydantic_fields_set__.discard("meta")
-    if handed is not None and handed[2] == _place_of_record():
+    if handed[2] == _place_of_record():
         call.take_failure(handed[1], handed[3])
 
 

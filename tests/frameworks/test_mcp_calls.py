@@ -29,6 +29,8 @@ from tests.frameworks.mcp_servers import (
 )
 
 TRACE = "c" * 32
+OURS = f"{'f' * 16} {'0' * 16} LookupError"
+"""A failure as a traced server hands it back; of a database that is not this one."""
 
 if IS_VERSION_2:
     from mcp.server.mcpserver.tools.tool_manager import ToolManager
@@ -225,7 +227,7 @@ class TestScope:
 
     @pytest.mark.parametrize(
         "handed",
-        ["", "rubbish", "f" * 16, f"{'f' * 16} {'0' * 16} LookupError", 7, {"a": []}, "x" * 1_000_000],
+        ["", "rubbish", "f" * 16, OURS, f"{OURS}\n", f" {OURS}", 7, {"a": []}, "x" * 1_000_000],
     )
     def test_believes_no_server(self, rows: Rows, handed: Any) -> None:
         """A failure that a server claims to have written is taken from one that shares the database only."""
@@ -240,7 +242,7 @@ class TestScope:
         wrapped = build_session_call(ClientSession.call_tool)
         result = connected(server, lambda session: wrapped(session, "define", {}))
         assert result.meta["mine"] == 1
-        assert "agenttrace/failure" not in result.meta
+        assert result.meta.get("agenttrace/failure") == (None if handed == OURS else handed)
         assert rows("SELECT message, returned FROM failures") == [("no", "isError")]
 
 
