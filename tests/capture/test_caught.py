@@ -173,7 +173,7 @@ class TestOrder:
                 pass
         found = [event.kind for event in sorted(recorder.events(), key=lambda event: event.id)]
         assert found == [
-            *("agent_start", "error", "model_call", "error", "model_turn", "error"),
+            *("agent_start", "error", "model_selected", "model_call", "error", "model_turn", "error"),
             *("agent_start", "agent_end", "agent_end"),
         ]
 
