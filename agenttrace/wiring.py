@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 from agenttrace import config
 from agenttrace.capture import context
 from agenttrace.capture.context import PIPE, SWITCH
-from agenttrace.capture.history import forget_sent
 from agenttrace.capture.propagation import HERITAGE
 from agenttrace.capture.roots import (
     close_implicit_root,
@@ -121,6 +120,13 @@ def connect_and_publish(body: bytes) -> Any:
     return publish(body)
 
 
+def _forget_sent() -> None:
+    """Let no request that is recorded from now on name an earlier one."""
+    history = sys.modules.get("agenttrace.capture.history")
+    if history is not None:  # some model was asked
+        history.forget_sent()
+
+
 def end_at_exit() -> None:
     """Have the record end with the program; asked early, since the first event may be an exit handler's."""
     if not STATE.hooked:
@@ -155,7 +161,7 @@ def _connect() -> None:
         close_root_with_multiprocessing(ORIGIN.operation)
         return info
 
-    recorder = Recorder(settings, rules, describe, forget=forget_sent)
+    recorder = Recorder(settings, rules, describe, forget=_forget_sent)
     if STATE.recorder is not None:
         return  # a signal handler or finaliser came first, in this very thread
     if STATE.is_over:

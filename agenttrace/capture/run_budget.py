@@ -21,7 +21,6 @@ from agenttrace.capture.context import Operation
 from agenttrace.capture.emit import emit, encode_value
 from agenttrace.encode import codec
 from agenttrace.errors import ConfigError, count_loss
-from agenttrace.prices import price_turn
 
 __all__ = ["RunBudget", "build_budget", "note_turn"]
 
@@ -129,6 +128,8 @@ def _exactly(amount: float | Decimal) -> Decimal:
 
 def _price(operation: Operation, columns: Mapping[str, Any], ending: Mapping[str, bytes | None]) -> Decimal:
     """Price a turn here and now, as the writer will; only a budget cannot wait for that."""
+    from agenttrace.prices import price_turn  # late: only a budget asks here
+
     usage, service_tier = (
         None if value is None else codec.loads(value)
         for value in (ending.get("usage"), ending.get("service_tier"))

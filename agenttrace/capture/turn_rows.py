@@ -15,7 +15,6 @@ from agenttrace.capture.deltas import Deltas
 from agenttrace.capture.detectors import type_of_returned
 from agenttrace.capture.emit import emit, encode_value, object_of
 from agenttrace.capture.failures import emit_returned_failure, record_failure, status_of
-from agenttrace.capture.history import encode_sent
 from agenttrace.capture.run_budget import note_turn
 from agenttrace.capture.turn_facts import TurnFacts
 
@@ -39,6 +38,8 @@ def write_call(
     agent = parent.agent
     assert agent is not None, "the caller chose an operation with an agent"
     operation = Operation("model", model, parent.conversation_id, agent, parent)
+    from agenttrace.capture.history import encode_sent  # late: only programs that ask models need it
+
     sent = encode_sent(agent.conversation_id, operation.span_id, input, params)
     is_kept = emit(
         "model_call",
