@@ -20,7 +20,8 @@ from tests.write.factory import build_recorder
 
 __all__ = ["main"]
 
-_IMPORT_S = 0.12
+_MODULES = 50
+"""About so many the writer imports before it can store anything."""
 _FORKS_EACH = 10
 _LOCKED_MS = (5, 40)
 _FREE_MS = (1, 15)
@@ -37,22 +38,27 @@ def _work_in_child(recorder: Recorder, name: str, how: str, pipe: Pipe) -> None:
         recorder.shutdown(20.0)
 
 
+def _is_imported() -> bool:
+    return hasattr(sys.modules.get("agenttrace.store.batch"), "EventSink")
+
+
 def importing(database: str, seed: int, forks: int) -> dict[str, Any]:
     """Fork once in each of *forks* children, at a drawn moment of the imports after the first event."""
     draw = random.Random(seed)
     pipe, said = Pipe(), Pipe()
     hung = 0
     for turn in range(forks):
-        how, wait_s = draw.choice(["flush", "shutdown", "exit at once"]), draw.random() * _IMPORT_S
+        how, modules = draw.choice(["flush", "shutdown", "exit at once"]), draw.randrange(_MODULES)
 
-        def begin(turn: int = turn, how: str = how, wait_s: float = wait_s) -> None:
+        def begin(turn: int = turn, how: str = how, modules: int = modules) -> None:
+            before = len(sys.modules)
             recorder = build_recorder(database, flush_interval_s=0.001)
             hook(recorder)
             recorder.publish(build_event(f"parent-{turn}", 0))
             pipe.say(f"parent-{turn}", 0)
-            idle(wait_s)  # the writer imports meanwhile
-            store = sys.modules.get("agenttrace.store.batch")
-            said.say("beside" if store is None or hasattr(store, "EventSink") else "amid")
+            while len(sys.modules) - before < modules and not _is_imported():
+                idle(0.0001)
+            said.say("beside" if _is_imported() else "amid")
             child = fork(lambda: _work_in_child(recorder, f"child-{turn}", how, pipe))
             assert reap(child)
             recorder.publish(build_event(f"parent-{turn}", 1))
