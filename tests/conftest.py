@@ -13,8 +13,10 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+import wrapt
 from hypothesis import settings
 
 __all__: list[str] = []
@@ -27,6 +29,18 @@ settings.load_profile("repeatable")
 _SHARED_MEMORY = Path("/dev/shm")
 _KEPT = ("AGENTTRACE_PURE", "AGENTTRACE_RING")
 """How this run of the tests was started; child processes follow it."""
+
+
+@wrapt.when_imported("openai._base_client")
+@wrapt.when_imported("anthropic._base_client")
+def _leave_open_clients_alone(module: ModuleType) -> None:
+    """
+    Let no client that an earlier test left open close itself amid a later one.
+
+    The garbage collector comes whenever it does, and the client's own ``__del__`` then starts a task in
+    the loop that runs at that moment, which fails: its connections belong to a loop that is closed.
+    """
+    del module.AsyncHttpxClientWrapper.__del__
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -24,12 +24,12 @@ _CLOSED_WITH = """(SELECT x.{column} FROM trajectory_events x
 _REBUILT = "AND json_extract(x.payload, '$.rebuilt') = 1 "
 
 _NAME = "    e.tool_name AS tool_name,\n"
-_NAME_OF_CALL = f"""    coalesce(e.tool_name, {_CLOSED_WITH.format(column="tool_name", condition=_REBUILT)}) AS tool_name,
-"""
+_ITS_NAME = _CLOSED_WITH.format(column="tool_name", condition=_REBUILT)
+_NAME_OF_CALL = f"    coalesce(e.tool_name, {_ITS_NAME}) AS tool_name,\n"
 _ID = "    e.call_id AS call_id,\n"
 _OWN_SPAN = "AND (x.span_id = e.span_id OR json_extract(x.payload, '$.rebuilt') = 1) "
-_ID_OF_CALL = f"""    coalesce(e.call_id, {_CLOSED_WITH.format(column="call_id", condition=_OWN_SPAN)}) AS call_id,
-"""
+_ITS_ID = _CLOSED_WITH.format(column="call_id", condition=_OWN_SPAN)
+_ID_OF_CALL = f"    coalesce(e.call_id, {_ITS_ID}) AS call_id,\n"
 
 
 def _replace(database: Any, view: str, *changes: tuple[str, str]) -> None:
