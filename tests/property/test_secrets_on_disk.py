@@ -122,6 +122,7 @@ class TestSecretsOnDisk:
         assert all(count > 0 for count in bodies[0]), "as they are, and compressed"
 
     @pytest.mark.crash
+    @pytest.mark.shared_ring
     def test_after_a_kill_with_a_custom_rule(self, tmp_path: Path) -> None:
         """A recoverer uses the rules of the ring, the program's own among them."""
         done = subprocess.run(
