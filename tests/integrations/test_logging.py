@@ -394,14 +394,14 @@ class TestTransparency:
             for _ in range(10):
                 log.warning(name)
 
+        threads = []
         for name in ("one", "two"):
             with agent_scope(name):
-                threads = [threading.Thread(target=work, args=[name]) for _ in range(4)]
-                for thread in threads:
-                    thread.start()
-        for thread in threading.enumerate():
-            if thread is not threading.current_thread() and not thread.daemon:
-                thread.join()
+                for _ in range(4):
+                    threads.append(threading.Thread(target=work, args=[name]))
+                    threads[-1].start()
+        for thread in threads:
+            thread.join()
         found = [
             (event.agent_name, event.payload["text"]) for event in recorder.events() if event.kind == "note"
         ]
