@@ -28,7 +28,7 @@ code 0. Text from payloads is shown, never obeyed: control characters are printe
 | exit code | meaning |
 |---|---|
 | 0 | fine; also when what was asked for is empty, and when `errors` lists failures |
-| 1 | findings, of commands that check: `doctor --verify` when the database contradicts itself |
+| 1 | findings, of commands that check: `check`, `diff`, `doctor --verify` |
 | 2 | usage: an unknown option, conversation, agent or event, or an ambiguous one |
 | 3 | no database, or one that is corrupt or not ours |
 | 4 | the database was written by a newer agenttrace |

@@ -19,6 +19,8 @@ OWN, STDLIB, SITE, OURS, TRANSPORT = "own", "stdlib", "site", "ours", "transport
 """``transport``: parts of the standard library that catch an exception only to raise it elsewhere."""
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_DEMO = os.path.join(_PACKAGE, "demo", "agents.py")
+"""Agents like any user's, wherever they are installed: what they swallow is there to be found."""
 _TYPED = (
     "<stdin>",
     "<string>",
@@ -83,6 +85,8 @@ class UserCode:
         return known
 
     def _judge(self, file: str) -> str:
+        if file == _DEMO:
+            return OWN
         if file.startswith(_PACKAGE):
             return OURS
         whose = self._place_of(file)

@@ -16,7 +16,7 @@ from typing import Any
 from agenttrace.query.reading import Reader
 from agenttrace.query.tree import Tree, TreeNode, parse_payload
 
-__all__ = ["Step", "read_steps"]
+__all__ = ["Step", "find_owner", "name_paths", "read_steps"]
 
 _FAMILIES = ("call", "turn", "agent")
 _ENDS = """
@@ -71,12 +71,12 @@ class Step:
 def read_steps(reader: Reader, tree: Tree) -> list[Step]:
     """Give the steps of a conversation in the order in which they began."""
     ends = dict(reader.rows(_ENDS, [tree.conversation_id]))
-    paths = _name_paths(tree)
+    paths = name_paths(tree)
     steps = []
     for at, node in enumerate(tree.nodes):
         if node.family not in _FAMILIES:
             continue
-        owner = _owner(tree, at)
+        owner = find_owner(tree, at)
         is_root = node.family == "agent" and node.parent is None
         if not is_root:
             steps.append(_build(node, paths, at, paths.get(owner, "") if owner is not None else "", ends))
@@ -84,7 +84,7 @@ def read_steps(reader: Reader, tree: Tree) -> list[Step]:
     return steps
 
 
-def _owner(tree: Tree, at: int) -> int | None:
+def find_owner(tree: Tree, at: int) -> int | None:
     """Give the agent that a node stands in; for an agent, the one around it."""
     parent = tree.nodes[at].parent
     while parent is not None and tree.nodes[parent].family != "agent":
@@ -92,7 +92,8 @@ def _owner(tree: Tree, at: int) -> int | None:
     return parent
 
 
-def _name_paths(tree: Tree) -> dict[int, str]:
+def name_paths(tree: Tree) -> dict[int, str]:
+    """Give the path of each agent, ``lead/search#2``, by its index in the tree."""
     paths: dict[int, str] = {}
     seen: dict[str, int] = {}
     for at, node in sorted(
@@ -100,7 +101,7 @@ def _name_paths(tree: Tree) -> dict[int, str]:
     ):
         if node.family != "agent":
             continue
-        owner = _owner(tree, at)
+        owner = find_owner(tree, at)
         path = f"{paths[owner]}/{node.name}" if owner in paths else node.name
         seen[path] = seen.get(path, 0) + 1
         paths[at] = path if seen[path] == 1 else f"{path}#{seen[path]}"

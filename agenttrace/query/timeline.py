@@ -18,6 +18,7 @@ from agenttrace.query.reading import Reader, build_page, parse_cursor
 from agenttrace.store.rows import Event, Page
 
 __all__ = [
+    "PAYLOADS_NO_TREE_NEEDS",
     "Moment",
     "escape_like",
     "event_conditions",
@@ -29,6 +30,9 @@ __all__ = [
 
 Moment = int | datetime | str
 """A time: milliseconds since 1970 UTC, a datetime, or ISO 8601 text; without a zone it is UTC."""
+
+PAYLOADS_NO_TREE_NEEDS = ("model_delta", "snapshot", "model_call", "model_turn", "message")
+"""Kinds that may be long, and of which a tree shows nothing but that they are there."""
 
 # Of an agent's turn is what its rows say, or what came between that turn's model call and the next.
 _OF_TURN = """coalesce(turn, (

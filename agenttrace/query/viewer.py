@@ -15,14 +15,18 @@ from agenttrace import clock
 from agenttrace.errors import ConfigError, NotFound
 from agenttrace.query import formatting
 from agenttrace.query.aliases import ViewerAliases
+from agenttrace.query.diagnose import Diagnosis, build_diagnosis
 from agenttrace.query.diff import RunDiff, build_diff
 from agenttrace.query.fates import read_failures, read_fates
 from agenttrace.query.liveness import OUT_OF_CONTACT, read_liveness
+from agenttrace.query.loaded_run import load_run
 from agenttrace.query.reading import Reader, build_page, parse_cursor
 from agenttrace.query.searching import ViewerSearch
 from agenttrace.query.select import Selection, no_conversation, select_conversation
 from agenttrace.query.summary import Summary, build_summary
+from agenttrace.query.thresholds import DEFAULTS, Thresholds
 from agenttrace.query.timeline import (
+    PAYLOADS_NO_TREE_NEEDS,
     Moment,
     event_conditions,
     iter_events,
@@ -43,8 +47,6 @@ if TYPE_CHECKING:
     from agenttrace.store.event_store import TraceStore
 
 __all__ = ["TraceViewer"]
-
-_PAYLOADS_NO_TREE_NEEDS = ("model_delta", "snapshot", "model_call", "model_turn", "message")
 
 
 class TraceViewer(ViewerSearch, ViewerAliases):
@@ -192,7 +194,7 @@ class TraceViewer(ViewerSearch, ViewerAliases):
             if fates is None:
                 fates = self.fates(conversation_id)
             events = list(
-                iter_events(self.reader, conversation_id, without_payload_of=_PAYLOADS_NO_TREE_NEEDS)
+                iter_events(self.reader, conversation_id, without_payload_of=PAYLOADS_NO_TREE_NEEDS)
             )
         return build_tree(
             events,
@@ -216,6 +218,22 @@ class TraceViewer(ViewerSearch, ViewerAliases):
         trees = (self.tree(a), self.tree(b))
         statuses = (self.status(self.conversation(a)), self.status(self.conversation(b)))
         return build_diff(self.reader, trees, statuses)
+
+    def diagnose(self, conversation_id: str, thresholds: Thresholds | None = None) -> Diagnosis:
+        """
+        Say what went wrong in a conversation, the first cause first.
+
+        Args:
+            conversation_id: Its id.
+            thresholds: From where on something is a finding; the defaults when left out.
+
+        Raises:
+            NotFound: There is no such conversation.
+        """
+        with self.reader.snapshot():
+            conversation = self.conversation(conversation_id)
+            run = load_run(self.reader, conversation, self.status(conversation), self._judge())
+            return build_diagnosis(run, thresholds or DEFAULTS)
 
     def event(self, event_id: int | str) -> Event:
         """

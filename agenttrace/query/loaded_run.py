@@ -1,0 +1,175 @@
+"""
+One run in memory, as the finders look at it: tree, failures, ends, and what earlier runs were like.
+
+Invariant: every question about one run is answered from one read of its events; only history is
+read later, and only where a finder has something to compare. Cost: one tree; then one indexed
+range per tool or agent that looks unusual.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import cached_property
+
+from agenttrace import clock
+from agenttrace.query.reading import Reader
+from agenttrace.query.steps import find_owner, name_paths
+from agenttrace.query.timeline import PAYLOADS_NO_TREE_NEEDS, iter_events
+from agenttrace.query.tree import Liveness, Tree, TreeNode, build_tree, parse_payload
+from agenttrace.store.rows import ConversationRow, Event, Failure
+
+__all__ = ["LoadedRun", "load_run", "percentile"]
+
+_FINISH_REASONS = """
+SELECT span_id, json_extract(payload, '$.finish_reason') FROM trajectory_events
+WHERE conversation_id = ? AND kind = 'model_turn' AND json_extract(payload, '$.finish_reason') IS NOT NULL
+"""
+_CALLS_BEFORE = """
+SELECT duration_ms FROM trajectory_events
+WHERE kind = 'tool_result' AND tool_name = ? AND ts_ms < ? AND duration_ms IS NOT NULL
+ORDER BY ts_ms DESC LIMIT ?
+"""
+_AGENTS_BEFORE = """
+SELECT coalesce(r.input_tokens, 0) + coalesce(r.output_tokens, 0), r.cost_usd, r.last_ts_ms - r.first_ts_ms
+FROM (SELECT id FROM conversations WHERE created_ms <= ? AND id <> ?
+    ORDER BY created_ms DESC, id DESC LIMIT ?) c
+CROSS JOIN agent_rollups r ON r.conversation_id = c.id
+WHERE r.agent_name = ? AND r.last_status IS NOT NULL
+"""
+
+
+class LoadedRun:
+    """
+    One conversation.
+
+    Args:
+        reader: Where to read history.
+        conversation: Its row.
+        status: How it stands.
+        tree: Its tree.
+        events: Its events, in any order.
+        failures: Its failures, oldest first.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        conversation: ConversationRow,
+        status: str,
+        tree: Tree,
+        events: Sequence[Event],
+        failures: Sequence[Failure],
+    ) -> None:
+        self._reader = reader
+        self.conversation = conversation
+        self.status = status
+        self.tree = tree
+        self.events = events
+        self.failures = failures
+        self.paths = name_paths(tree)
+        self.by_span: dict[str, int] = {}
+        self.by_call: dict[tuple[str, str], int] = {}
+        self.of_error: dict[str, int] = {}
+        """The operation that a failure left first."""
+        self.closed_with: defaultdict[str, list[int]] = defaultdict(list)
+        """The operations that a failure ended."""
+        for at, node in enumerate(tree.nodes):
+            if node.span_id is not None and node.family != "event":
+                self.by_span.setdefault(node.span_id, at)
+            if node.call_id is not None and node.family == "call":
+                self.by_call.setdefault((node.agent_id, node.call_id), at)
+            for failure in node.failures:
+                if failure.error_id is not None:
+                    self.of_error.setdefault(failure.error_id, at)
+            if node.error_id is not None and node.family != "event":
+                self.closed_with[node.error_id].append(at)
+        self.ends: dict[str, Event] = {
+            event.span_id: event
+            for event in events
+            if event.kind in ("tool_result", "agent_end", "model_turn") and event.span_id is not None
+        }
+
+    @property
+    def nodes(self) -> tuple[TreeNode, ...]:
+        """The tree's nodes, parents before children."""
+        return self.tree.nodes
+
+    def owner(self, at: int) -> int | None:
+        """Give the agent that a node stands in; for an agent, the one around it."""
+        return find_owner(self.tree, at)
+
+    def path(self, at: int) -> str:
+        """Give the path of the agent that a node is, or stands in."""
+        if at in self.paths:
+            return self.paths[at]
+        owner = self.owner(at)
+        return "" if owner is None else self.paths[owner]
+
+    def lineage(self, at: int) -> list[int]:
+        """Give the operations around a node, the nearest first."""
+        found = []
+        parent = self.nodes[at].parent
+        while parent is not None:
+            found.append(parent)
+            parent = self.nodes[parent].parent
+        return found
+
+    def output(self, node: TreeNode) -> object:
+        """Give what a call or an agent gave back; None where nothing did."""
+        end = self.ends.get(node.span_id or "")
+        return None if end is None else parse_payload(end.payload_json).get("output")
+
+    def end_row(self, node: TreeNode) -> int:
+        """Give the row that closes a node, or else the one that opens it."""
+        end = self.ends.get(node.span_id or "")
+        return node.row_id if end is None else end.id
+
+    @cached_property
+    def finish_reasons(self) -> dict[str, str]:
+        """Why each model's turn ended, by span."""
+        rows = self._reader.rows(_FINISH_REASONS, [self.tree.conversation_id])
+        return {span: str(reason) for span, reason in rows if span is not None}
+
+    @cached_property
+    def streamed(self) -> set[str]:
+        """Spans of turns of which a piece of a stream is recorded."""
+        return {event.span_id for event in self.events if event.kind == "model_delta" and event.span_id}
+
+    def durations_before(self, tool_name: str, limit: int) -> list[float]:
+        """Give how long the newest calls of a tool took before this run began."""
+        rows = self._reader.rows(_CALLS_BEFORE, [tool_name, self.conversation.ts_ms, limit])
+        return [duration_ms for (duration_ms,) in rows]
+
+    def agents_before(self, name: str, limit: int) -> list[tuple[int, float | None, int]]:
+        """Give tokens, cost and duration (ms) of the agents of a name in earlier runs, by run."""
+        rows = self._reader.rows(_AGENTS_BEFORE, [self.conversation.ts_ms, self.conversation.id, limit, name])
+        return [(tokens, cost_usd, duration_ms) for tokens, cost_usd, duration_ms in rows]
+
+
+def load_run(reader: Reader, conversation: ConversationRow, status: str, liveness: Liveness) -> LoadedRun:
+    """
+    Read one run.
+
+    Args:
+        reader: Where to read; the caller holds a snapshot.
+        conversation: Its row.
+        status: How it stands.
+        liveness: Tells of an open operation's process.
+    """
+    failures = reader.select(Failure, "WHERE conversation_id = ? ORDER BY ts_ms, id", [conversation.id])
+    events = list(iter_events(reader, conversation.id, without_payload_of=PAYLOADS_NO_TREE_NEEDS))
+    tree = build_tree(
+        events,
+        conversation_id=conversation.id,
+        fates={each.error_id: each.fate for each in failures if each.error_id is not None},
+        liveness=liveness,
+        now_ns=clock.now_ns(),
+    )
+    return LoadedRun(reader, conversation, status, tree, events, failures)
+
+
+def percentile(values: Sequence[float], share: float = 0.95) -> float:
+    """Give the smallest value that *share* of the values do not exceed; 0 of none."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0

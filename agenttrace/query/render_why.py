@@ -1,0 +1,156 @@
+"""
+A diagnosis in at most twelve lines, each claim beside the command that proves it.
+
+Pure. Invariants: a line is at most as wide as asked, but for a place (``file:line``) and a command,
+which are never cut, because one is clicked and the other run; what such a line takes more than one
+line of the terminal counts. Every command names a row that the claim was made from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from agenttrace.query.diagnose import Diagnosis
+from agenttrace.query.findings import Finding
+from agenttrace.query.lines import UNICODE, Glyphs, Line, Span, fit_line, line_width
+from agenttrace.query.text import fit, pluralize, sanitize
+
+__all__ = ["LINES_LIMIT_COUNT", "prove", "render_why"]
+
+LINES_LIMIT_COUNT = 12
+_LABEL_WIDTH = 8
+_FATES = {
+    "swallowed": "swallowed: nobody was told",
+    "escaped": "escaped: it ended the run",
+    "reported": "reported: a model, or the answer, was told",
+    "retried": "retried",
+    "open": "open: the run goes on",
+}
+
+
+def prove(finding: Finding, database: str = "") -> str:
+    """Give the command that shows the row a finding is made from; *database* is what follows it."""
+    return f"agenttrace show --event {finding.rows[0]}{database}"
+
+
+def render_why(
+    diagnosis: Diagnosis,
+    width: int,
+    glyphs: Glyphs = UNICODE,
+    *,
+    database: str = "",
+    shorten: Sequence[tuple[str, str]] = (),
+) -> list[Line]:
+    """
+    Render what went wrong.
+
+    Args:
+        diagnosis: What ``TraceViewer.diagnose`` gave.
+        width: Cells of a line.
+        glyphs: What may be drawn with.
+        database: What every command ends with, " --db PATH" say.
+        shorten: Beginnings of paths, and what is written for them.
+    """
+    lines = [_verdict_line(diagnosis, width, glyphs)]
+    first = diagnosis.first
+    if first is None:
+        lines.append(_labelled("proof", Span(f"agenttrace show {diagnosis.conversation_id}{database}", "id")))
+        return lines
+    lines += list(_render_first(diagnosis, first, width, glyphs, database, shorten))
+    room = LINES_LIMIT_COUNT - sum(_height(line, width) for line in lines)
+    return lines + list(_render_rest(diagnosis.findings[1:], width, glyphs, database, room))
+
+
+def _height(line: Line, width: int) -> int:
+    return max(1, -(-line_width(line) // width))
+
+
+def _labelled(label: str, *spans: Span) -> Line:
+    return (Span(f"{label:<{_LABEL_WIDTH}}", "dim"), *spans)
+
+
+def _verdict_line(diagnosis: Diagnosis, width: int, glyphs: Glyphs) -> Line:
+    is_well = diagnosis.status == "completed" and diagnosis.first is None
+    mark = Span("" if not is_well else f"{glyphs.marks['ok']} ", "ok")
+    verdict = Span(sanitize(diagnosis.verdict), "ok" if is_well else "bad")
+    return fit_line((mark, verdict), width, glyphs.ellipsis)
+
+
+def _render_first(
+    diagnosis: Diagnosis,
+    first: Finding,
+    width: int,
+    glyphs: Glyphs,
+    database: str,
+    shorten: Sequence[tuple[str, str]],
+) -> Iterator[Line]:
+    about = f"{diagnosis.conversation_id}{glyphs.dot}{diagnosis.task}" if diagnosis.task else None
+    run = sanitize(about or diagnosis.conversation_id)
+    yield fit_line(_labelled("run", Span(run, "id")), width, glyphs.ellipsis)
+    sure = f" ({first.confidence:.0%} sure)"
+    yield _labelled("cause", Span(first.kind, "bad"), Span(sure, "dim"))
+    yield from _wrap(sanitize(first.sentence), width)
+    if first.handled_at is not None:
+        yield _labelled("caught", Span(_shorten(first.handled_at, shorten), "value"))
+    if first.raised_at is not None:
+        yield _labelled("raised", Span(_shorten(first.raised_at, shorten), "value"))
+    yield fit_line(_labelled("chain", *_render_chain(diagnosis, glyphs)), width, glyphs.ellipsis)
+    if first.fate is not None:
+        yield _labelled("fate", Span(_FATES.get(first.fate, first.fate)))
+    yield _labelled("proof", Span(prove(first, database), "id"))
+
+
+def _wrap(text: str, width: int) -> Iterator[Line]:
+    """Give a sentence in two lines at most, broken at a space."""
+    room = width - _LABEL_WIDTH
+    head = text
+    if len(text) > room:
+        head = text[: room + 1].rpartition(" ")[0] or text[:room]
+    yield _labelled("", Span(fit(head, room)))
+    rest = text[len(head) :].strip()
+    if rest:
+        yield _labelled("", Span(fit(rest, room)))
+
+
+def _shorten(place: str, shorten: Sequence[tuple[str, str]]) -> str:
+    for long, short in shorten:
+        if place.startswith(long):
+            return sanitize(short + place[len(long) :])
+    return sanitize(place)
+
+
+def _render_chain(diagnosis: Diagnosis, glyphs: Glyphs) -> Iterator[Span]:
+    for at, link in enumerate(diagnosis.chain):
+        if at:
+            yield Span(f" {glyphs.arrow} ", "guide")
+        mark = glyphs.marks.get(link.status, link.status)
+        yield Span(f"{sanitize(link.name)} ", "agent")
+        yield Span(mark, "ok" if link.status == "ok" else "bad")
+
+
+def _render_rest(
+    findings: Sequence[Finding], width: int, glyphs: Glyphs, database: str, room: int
+) -> Iterator[Line]:
+    """Render further findings, a line each where command and claim fit in one, else two."""
+    for at, finding in enumerate(findings):
+        command = prove(finding, database)
+        left = width - _LABEL_WIDTH - len(command) - 2
+        what = sanitize(f"{finding.kind}: {finding.sentence}")
+        if left >= 16:
+            lines = [
+                _labelled("then", Span(f"{fit(what, left, glyphs.ellipsis):<{left}}  "), Span(command, "id"))
+            ]
+        else:
+            lines = [
+                fit_line(_labelled("then", Span(what)), width, glyphs.ellipsis),
+                _labelled("", Span(command, "id")),
+            ]
+        height = sum(_height(line, width) for line in lines)
+        is_last = at == len(findings) - 1
+        if height + (not is_last) > room:
+            more = f"{glyphs.ellipsis} {pluralize(len(findings) - at, 'more finding')}: --json has them all"
+            if room > 0:
+                yield (Span(more, "dim"),)
+            return
+        room -= height
+        yield from lines

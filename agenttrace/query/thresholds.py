@@ -1,0 +1,53 @@
+"""
+From where on something is called a finding.
+
+Invariant: every number that a finder compares with stands here and can be set; none lies in the
+finders. The defaults were chosen on the bench in ``tests/diagnosis`` with seeds 0 to 59 alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["DEFAULTS", "Thresholds"]
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """What decides whether something is a finding."""
+
+    min_confidence: float = 0.5
+    """Findings that are less sure are left out."""
+    retry_attempts: int = 5
+    """Attempts of one call from which on they are a storm."""
+    loop_calls: int = 4
+    """Calls of one tool in a row, with equal arguments and equal results, that make a loop."""
+    cycle_rounds: int = 3
+    """Rounds of the same two to ``cycle_calls`` calls that make a loop."""
+    cycle_calls: int = 4
+    """Calls of the longest cycle that is looked for."""
+    history_count: int = 8
+    """Earlier calls, or runs, that it takes to say what is usual."""
+    history_limit: int = 200
+    """The newest earlier calls, or runs, that are looked at."""
+    usual_call_share: float = 0.95
+    """How many of the earlier calls of a tool count as usual."""
+    usual_run_share: float = 0.75
+    """How many of the earlier runs of an agent do; fewer, as where people develop many runs go wrong."""
+    stall_factor: float = 5.0
+    """A stalled call took this many times what the usual ones took at most."""
+    stall_min_ms: float = 2_000.0
+    """What is shorter is never called stalled."""
+    slow_factor: float = 3.0
+    """A slow run took this many times what the usual ones took at most."""
+    slow_min_ms: float = 5_000.0
+    """What is shorter is never called slow."""
+    spend_factor: float = 5.0
+    """An agent is an outlier with this many times the tokens, or cost, of the usual ones."""
+    spend_min_tokens: int = 10_000
+    """An agent that used fewer tokens is no outlier."""
+    spend_min_usd: float = 0.05
+    """An agent that cost less is no outlier by its cost."""
+
+
+DEFAULTS = Thresholds()
