@@ -104,6 +104,8 @@ def _work(text: str) -> Any:
                 raise ConnectionError("the index is away")
             except Exception:  # line: swallow_inside
                 return []
+        case "refuse":
+            raise step.detail
         case "return":
             world.expect()
             return step.detail
@@ -343,11 +345,8 @@ def _mend(step: Step) -> list[dict[str, Any]]:
     if step.habit != "mended" or step.fault:
         return _perform(step)
     text = step.arguments["text"]
-    wrong = Step(step.name, {"text": f"{text} ?"}, fault="raise", detail=_Missing(f"nothing fits {text} ?"))
-    world = _WORLD[-1]
-    kept = world.span_id, world.line
+    wrong = Step(step.name, {"text": f"{text} ?"}, habit="refuse", detail=_Missing(f"nothing fits {text} ?"))
     told = _perform(wrong)
-    world.span_id, world.line = kept
     return [*told, *_perform(Step(step.name, step.arguments))]
 
 
