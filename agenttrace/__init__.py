@@ -20,7 +20,6 @@ from agenttrace.capture import (
     drop_result,
     extract,
     inject,
-    model_turn,
     record,
     record_exception,
     suppressed,
@@ -42,6 +41,7 @@ from agenttrace.runtime import (
 )
 
 if TYPE_CHECKING:
+    from agenttrace.capture.turns import model_turn
     from agenttrace.query.viewer import TraceViewer
     from agenttrace.store.event_store import TraceStore
 
@@ -77,7 +77,12 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Late: the readers need peewee, and a program that only records should not pay for it at import.
+    # Late: the readers need peewee, and turns of models a fourth of what recording does; a program
+    # that has no use for them should not pay at import.
+    if name == "model_turn":
+        from agenttrace.capture.turns import model_turn
+
+        return globals().setdefault(name, model_turn)
     if name == "TraceStore":
         return wire_store()
     if name == "TraceViewer":

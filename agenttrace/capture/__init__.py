@@ -7,7 +7,6 @@ from agenttrace.capture.decorator import traced_agent, traced_tool
 from agenttrace.capture.facts import drop_result, record, record_exception, suppressed
 from agenttrace.capture.propagation import bind, extract, inject
 from agenttrace.capture.scopes import conversation_scope, tool_scope
-from agenttrace.capture.turns import model_turn
 
 __all__ = [
     "Scope",
@@ -19,7 +18,6 @@ __all__ = [
     "drop_result",
     "extract",
     "inject",
-    "model_turn",
     "record",
     "record_exception",
     "suppressed",

@@ -24,7 +24,6 @@ from agenttrace.capture.emit import announce_agent, emit, encode_value, object_o
 from agenttrace.capture.failures import emit_returned_failure, record_failure, status_of
 from agenttrace.capture.handles import ScopeHandle
 from agenttrace.capture.lost import note_escape
-from agenttrace.capture.rebuilt import end_of_agent
 from agenttrace.errors import contain, contained, is_strict
 
 __all__ = ["AgentScope", "AgentTracer", "agent_scope", "close_agent", "open_agent"]
@@ -74,7 +73,10 @@ def close_agent(
     if operation.caught is not None:
         operation.caught.settle()
     agent.closed = True
-    end_of_agent(agent, operation)
+    if agent.asked is not None:
+        from agenttrace.capture.rebuilt import end_of_agent  # late: for agents that ask models
+
+        end_of_agent(agent, operation)
     if operation.epoch != PIPE.epoch:
         end_in_child(operation)
         return

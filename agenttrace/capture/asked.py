@@ -14,14 +14,16 @@ import itertools
 import threading
 from collections import deque
 from collections.abc import Collection, Iterable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agenttrace import clock
 from agenttrace.capture.context import PIPE, Agent, Operation
 from agenttrace.capture.emit import encode_value
-from agenttrace.capture.messages import RequestedCall
 from agenttrace.encode import codec
 from agenttrace.errors import count_loss
+
+if TYPE_CHECKING:
+    from agenttrace.capture.messages import RequestedCall  # late: only a model's turn reads messages
 
 __all__ = [
     "Answer",

@@ -8,13 +8,11 @@ read leaves the program where it stands.
 from __future__ import annotations
 
 import functools
-import hashlib
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl, urlencode
 
 from agenttrace.capture.context import CURRENT, Agent, Operation, real_of, standing
 from agenttrace.errors import contained, count_loss
@@ -105,9 +103,11 @@ def inject(carrier: MutableMapping[str, str] | None = None) -> dict[str, str]:
     with contained("capture.inject"):
         operation = standing()
         if operation is not None:
+            import hashlib  # late, as urllib below: few programs carry a scope, and both cost 2 ms of import
+
             trace_id = hashlib.sha256(operation.conversation_id.encode("utf-8", "replace")).hexdigest()[:32]
             headers["traceparent"] = f"00-{trace_id}-{operation.span_id}-01"
-            headers["agenttrace"] = urlencode(_ids_of(operation), errors="replace")
+            headers["agenttrace"] = render_scope(_ids_of(operation))
     if carrier is not None:
         carrier.update(headers)
     return headers
@@ -207,9 +207,13 @@ def unpack_scope(ids: Mapping[str, str]) -> Operation | None:
 
 def render_scope(ids: Mapping[str, str]) -> str:
     """Write what `pack_scope` gave as one line of ASCII."""
+    from urllib.parse import urlencode
+
     return urlencode(ids, errors="replace")
 
 
 def parse_scope(text: str) -> dict[str, str]:
     """Read what `render_scope` wrote; {} for anything else."""
+    from urllib.parse import parse_qsl
+
     return {name: value for name, value in parse_qsl(text[:16_384]) if name in (*_FIELDS, "spans")}

@@ -7,7 +7,7 @@ Invariant: with tracing off a scope gives the same handle, and its ids work.
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from agenttrace.capture import context
 from agenttrace.capture.agents import close_agent
@@ -19,8 +19,10 @@ from agenttrace.capture.failures import emit_returned_failure, record_failure, s
 from agenttrace.capture.handles import ScopeHandle
 from agenttrace.capture.lost import standing_in
 from agenttrace.capture.marks import mark_of
-from agenttrace.capture.run_budget import RunBudget, build_budget
 from agenttrace.errors import contain, contained
+
+if TYPE_CHECKING:
+    from agenttrace.capture.run_budget import RunBudget
 
 __all__ = ["ConversationScope", "ToolScope", "conversation_scope", "tool_scope"]
 
@@ -112,6 +114,10 @@ def conversation_scope(
         ConfigError: A limit is no such number, or negative; also while tracing is off, so that it does
             not first show where tracing is on.
     """
+    if budget_usd is None and max_turns is None:
+        return ConversationScope(conversation_id, task, metadata)
+    from agenttrace.capture.run_budget import build_budget  # late: decimal costs a millisecond of import
+
     return ConversationScope(conversation_id, task, metadata, build_budget(budget_usd, max_turns))
 
 
