@@ -54,7 +54,8 @@ def command(
     """
     Find events by the words in their payloads and names.
 
-    The best come first, under their conversation. All words must be there, in any case and with or
+    The best come first (the newest, where a word stands in more than 20,000 events), under their
+    conversation. All words must be there, in any case and with or
     without accents; '"two words"' stand together, time* is a beginning, and AND, OR, NOT and parentheses
     combine. The first search reads all that was recorded, and each later one what is new.
     """

@@ -19,9 +19,10 @@ from agenttrace.errors import ConfigError
 from agenttrace.query.reading import Reader
 from agenttrace.store.rows import Event
 
-__all__ = ["Hit", "build_match", "build_snippet", "find_events"]
+__all__ = ["Hit", "build_match", "build_snippet", "find_events", "split_match"]
 
 _TOKEN = re.compile(r'"((?:[^"]|"")*)"(\*?)|([()])|([^\s()"]+)')
+_QUOTED = re.compile(r'"(?:[^"]|"")*"\*?')
 _WORD = re.compile(r"[^\W_]+")
 _OPERATORS = frozenset({"AND", "OR", "NOT"})
 _BEFORE_CHARACTERS = 40
@@ -36,7 +37,10 @@ class Hit:
 
     event: Event
     score: float
-    """How well it fits: the smaller, the better; only comparable within one search."""
+    """
+    How well it fits: the smaller, the better; only comparable within one search. 0.0 where a word stands
+    in so many events that it tells nothing: then the newest come first.
+    """
     snippet: str
     """The words around the first that was found, in one line; "" where only a name fits."""
 
@@ -53,6 +57,8 @@ def build_match(query: str) -> str:
     for match in _TOKEN.finditer(query):
         phrase, star, parenthesis, word = match.groups()
         if parenthesis or word in _OPERATORS:
+            if word in _OPERATORS and parts and parts[-1] in _OPERATORS:
+                parts.pop()  # AND NOT is NOT, and of any other two the last counts
             parts.append(parenthesis or word)
             continue
         text = word if phrase is None else phrase.replace('""', '"')
@@ -65,6 +71,11 @@ def build_match(query: str) -> str:
     if not has_word:
         raise ConfigError(f"{query!r}: give a word to search for.")
     return " ".join(_without_loose_ends(parts))
+
+
+def split_match(match: str) -> list[str]:
+    """Give the words and phrases of what `build_match` gave, each as a query of its own."""
+    return [found.group() for found in _QUOTED.finditer(match)]
 
 
 def _without_loose_ends(parts: list[str]) -> list[str]:
@@ -142,10 +153,15 @@ def _iter_texts(payload_json: str) -> Iterator[str]:
 
 
 def find_events(
-    reader: Reader, query: str, conditions: Sequence[str], values: Iterable[Any], limit: int
+    reader: Reader,
+    query: str,
+    conditions: Sequence[str],
+    values: Iterable[Any],
+    limit: int,
+    conversation_id: str | None = None,
 ) -> tuple[Hit, ...]:
     """
-    Search, and put each hit together; what fits best comes first.
+    Search, and put each hit together; what fits best comes first, or the newest where too much fits.
 
     Args:
         reader: Where to read.
@@ -153,6 +169,7 @@ def find_events(
         conditions: SQL conditions on ``trajectory_events``.
         values: Their values.
         limit: How many at most, up to 1,000.
+        conversation_id: Only in this conversation.
 
     Raises:
         ConfigError: The query has no word or makes no sense, or the limit is none.
@@ -162,7 +179,8 @@ def find_events(
         raise ConfigError(f"limit={limit}: give 1 to {_LIMIT}.")
     with reader.store.open_texts() as index:
         index.catch_up()
-        matches = index.find(build_match(query), conditions, list(values), limit)
+        match = build_match(query)
+        matches = index.find(match, split_match(match), conditions, list(values), limit, conversation_id)
     marks = ",".join("?" * len(matches))
     rows = reader.select(Event, f"WHERE id IN ({marks})", [match[0] for match in matches])
     events = {event.id: event for event in rows}

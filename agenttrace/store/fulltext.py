@@ -29,6 +29,8 @@ _SUFFIX = ".search"
 _FORMAT = 1
 _STEP_EVENTS = 20_000
 _BUSY_TIMEOUT_S = 10.0
+_RANKED_LIMIT_COUNT = 20_000
+"""How many events may hold a word for the hits to be ranked: how rare each word is, is counted each time."""
 _SPACED = "payload"
 for _escape in (r"\\", r"\n", r"\t", r"\r", r"\"", r"\/"):
     _SPACED = f"replace({_SPACED}, '{_escape}', ' ')"
@@ -101,32 +103,65 @@ class TextIndex:
                 if is_all:
                     return taken
 
-    def find(self, match: str, conditions: Sequence[str], values: Sequence[Any], limit: int) -> list[Match]:
+    def find(
+        self,
+        match: str,
+        words: Sequence[str],
+        conditions: Sequence[str],
+        values: Sequence[Any],
+        limit: int,
+        conversation_id: str | None = None,
+    ) -> list[Match]:
         """
-        Give the events that fit best.
+        Give the events that fit best; where a word stands in more than 20,000, the newest that fit.
 
         Args:
             match: A query of FTS5 over the columns ``text`` and ``names``.
+            words: The words and phrases in it, each as a query of its own.
             conditions: SQL conditions on ``trajectory_events``, named ``e``.
             values: Their values.
             limit: How many at most.
+            conversation_id: Only of this conversation.
 
         Raises:
             ConfigError: *match* is no such query.
         """
-        where = "".join(f" AND {condition}" for condition in conditions)
-        sql = (
-            "SELECT e.id, bm25(words, 1.0, 2.0) AS score FROM words"
-            f" JOIN {self._traces}.trajectory_events e ON e.id = words.rowid"
-            f" WHERE words MATCH ?{where} ORDER BY score, e.id DESC LIMIT ?"
-        )
+        conditions, values = list(conditions), list(values)
+        score = "bm25(words, 1.0, 2.0)"
         try:
+            if any(self._is_common(word) for word in words):
+                score = "0.0"
+            if conversation_id is not None:
+                conditions += ["e.conversation_id = ?", "words.rowid >= ?", "words.rowid <= ?"]
+                values += [conversation_id, *self._range_of(conversation_id)]
+            order = "words.rowid DESC" if score == "0.0" else "score, words.rowid DESC"
+            where = "".join(f" AND {condition}" for condition in conditions)
+            sql = (
+                f"SELECT e.id, {score} AS score FROM {self._schema}.words"
+                f" CROSS JOIN {self._traces}.trajectory_events e ON e.id = words.rowid"
+                f" WHERE words MATCH ?{where} ORDER BY {order} LIMIT ?"
+            )
             return list(self._connection.execute(sql, (match, *values, limit)))
         except sqlite3.OperationalError as exc:
             if any(sign in str(exc) for sign in ("fts5", "syntax", "unterminated", "no such column")):
                 raise ConfigError(f"{match!r}: cannot be searched for ({exc}).") from exc
             with translated(self._name):
                 raise
+
+    def _is_common(self, word: str) -> bool:
+        counted = self._connection.execute(
+            f"SELECT count(*) FROM (SELECT 1 FROM {self._schema}.words WHERE words MATCH ? LIMIT ?)",
+            (word, _RANKED_LIMIT_COUNT + 1),
+        )
+        return int(counted.fetchone()[0]) > _RANKED_LIMIT_COUNT
+
+    def _range_of(self, conversation_id: str) -> tuple[int, int]:
+        """Give between which rows a conversation stands: the index skips all others."""
+        first, last = self._connection.execute(
+            f"SELECT min(id), max(id) FROM {self._traces}.trajectory_events WHERE conversation_id = ?",
+            (conversation_id,),
+        ).fetchone()
+        return (0, 0) if first is None else (first, last)
 
     @property
     def _traces(self) -> str:

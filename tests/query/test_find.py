@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agenttrace.errors import ConfigError, NotFound
-from agenttrace.query.find import build_match, build_snippet
+from agenttrace.query.find import build_match, build_snippet, split_match
 from agenttrace.query.viewer import TraceViewer
+from agenttrace.store import fulltext
 
 
 class TestMatch:
@@ -29,12 +30,23 @@ class TestMatch:
             ("AND a", '"a"'),
             ("a OR", '"a"'),
             ("and", '"and"'),
+            ("a AND NOT b", '"a" NOT "b"'),
             ("NEAR(a b)", '"NEAR" ( "a" "b" )'),
         ],
     )
     def test_is_built(self, query: str, match: str) -> None:
         """Only quotes, stars, parentheses and the three words in capitals mean anything."""
         assert build_match(query) == match
+
+    def test_is_taken_apart_into_words(self) -> None:
+        """Each is counted by itself, so that one that stands everywhere is known."""
+        assert split_match(build_match('a "b c" OR (tim* NOT d"e)')) == [
+            '"a"',
+            '"b c"',
+            '"tim"*',
+            '"d"',
+            '"e"',
+        ]
 
     @pytest.mark.parametrize("query", ["", "   ", "()", "* -", '""', "AND OR"])
     def test_needs_a_word(self, query: str) -> None:
@@ -94,6 +106,35 @@ class TestFind:
         assert hits and len(hits) <= 3
         assert [hit.score for hit in hits] == sorted(hit.score for hit in hits)
         assert any("invalid syntax" in hit.event.payload_json for hit in hits)
+
+    def test_gives_the_newest_where_too_much_fits(
+        self, audited: TraceViewer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A word that stands in most events tells nothing, and ranking by it would read them all."""
+        monkeypatch.setattr(fulltext, "_RANKED_LIMIT_COUNT", 3)
+        hits = audited.find("read_file", limit=4)
+        rows = [hit.event.id for hit in hits]
+        assert len(rows) == 4 and rows == sorted(rows, reverse=True)
+        assert {hit.score for hit in hits} == {0.0}
+        assert [hit.event.id for hit in audited.find("read_file", limit=9)][:4] == rows
+        assert all(hit.score < 0 for hit in audited.find("invalid"))
+
+    @pytest.mark.parametrize("common_count", [0, 1_000_000])
+    def test_looks_only_into_the_conversation(
+        self, audited: TraceViewer, monkeypatch: pytest.MonkeyPatch, common_count: int
+    ) -> None:
+        """Ranked or not, what is found in one conversation is what is found in all, less the others."""
+        monkeypatch.setattr(fulltext, "_RANKED_LIMIT_COUNT", common_count)
+        everywhere = audited.find("read_file", limit=1000)
+        assert everywhere
+        for conversation in audited.conversations().items:
+            found = audited.find("read_file", conversation.conversation_id, limit=1000)
+            expected = {
+                hit.event.id
+                for hit in everywhere
+                if hit.event.conversation_id == conversation.conversation_id
+            }
+            assert {hit.event.id for hit in found} == expected
 
     def test_filters(self, audited: TraceViewer) -> None:
         """By agent, tool, kind, status and time."""
