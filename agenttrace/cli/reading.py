@@ -8,6 +8,7 @@ was looked at and the two commands that make one.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["MAKE_ONE", "name_database", "open_viewer", "recover_quietly", "select"]
 
 MAKE_ONE = "Two commands make one:\n  agenttrace demo\n  agenttrace run your_agent.py"
+
+
+_COLLECT_AFTER = (200_000, 20, 20)
+"""A run of 100,000 events is 500,000 objects and no garbage: with the usual 700 a fifth of the time went."""
 
 
 def name_database(database: str | None) -> str:
@@ -50,6 +55,8 @@ def open_viewer(database: str | None, *, recover: bool = True) -> Iterator[Trace
     if recover:
         recover_quietly(target)
     store = TraceStore(target)
+    usual = gc.get_threshold()
+    gc.set_threshold(*_COLLECT_AFTER)
     try:
         try:
             store.open_reader()
@@ -58,6 +65,7 @@ def open_viewer(database: str | None, *, recover: bool = True) -> Iterator[Trace
             raise Refusal(f"{what}.\n{MAKE_ONE}", EXIT_NO_DATABASE) from exc
         yield TraceViewer(store)
     finally:
+        gc.set_threshold(*usual)
         store.close()
 
 

@@ -16,6 +16,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from agenttrace.errors import ConfigError
+from agenttrace.frozen import build_maker
 from agenttrace.store.rows import (
     AgentRow,
     ConversationRow,
@@ -30,7 +31,7 @@ from agenttrace.store.rows import (
 if TYPE_CHECKING:
     from agenttrace.store.event_store import TraceStore
 
-__all__ = ["Reader", "build_page", "parse_cursor", "render_cursor"]
+__all__ = ["Reader", "build_page", "check_limit", "parse_cursor", "render_cursor"]
 
 Row = TypeVar("Row")
 
@@ -85,7 +86,20 @@ class Reader:
         """
         kind: Any = row_type  # a class is hashable, whatever its type parameter
         sql = f"SELECT {_columns(kind)} FROM {_SOURCES[kind]} {tail}"
-        return tuple(row_type(*row) for row in self.rows(sql, params))
+        make = build_maker(kind)
+        return tuple(make(*row) for row in self.rows(sql, params))
+
+
+def check_limit(limit: int) -> int:
+    """
+    Give *limit* back.
+
+    Raises:
+        ConfigError: It is below 1: a page of nothing would never end.
+    """
+    if limit < 1:
+        raise ConfigError(f"limit={limit}: give 1 or more.")
+    return limit
 
 
 def render_cursor(values: Sequence[Any]) -> str:

@@ -8,21 +8,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from agenttrace.query.find import Hit, find_events
-from agenttrace.query.reading import Reader
 from agenttrace.query.timeline import Moment, event_conditions, read_events, search_condition
-from agenttrace.store.rows import ConversationRow, Event, Page
+from agenttrace.query.viewer_conversations import ViewerConversations
+from agenttrace.store.rows import Event, Page
 
 __all__ = ["ViewerSearch"]
 
 
-class ViewerSearch:
-    """What searches; who inherits says where to read."""
-
-    reader: Reader
-
-    def conversation(self, conversation_id: str) -> ConversationRow:
-        """Give one conversation."""
-        raise NotImplementedError
+class ViewerSearch(ViewerConversations):
+    """What searches."""
 
     def search(
         self,

@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from agenttrace.errors import ConfigError
-from agenttrace.query.reading import Reader, build_page, parse_cursor
+from agenttrace.frozen import build_maker
+from agenttrace.query.reading import Reader, build_page, check_limit, parse_cursor
 from agenttrace.store.rows import Event, Page
 
 __all__ = [
@@ -141,8 +142,7 @@ def read_events(
         cursor: ``next_cursor`` of the page before.
         newest_first: Turn the order round.
     """
-    if limit < 1:
-        raise ConfigError(f"limit={limit}: give 1 or more.")
+    check_limit(limit)
     where, params = list(conditions), list(values)
     time = _time_expression(reader, conditions, values)
     order = [time, _PROCESS, "length(event_id)", "event_id", "id"]
@@ -198,11 +198,12 @@ def iter_events(
         f"SELECT {columns} FROM trajectory_events WHERE conversation_id = ?"
         " AND (agent_id, seq) > (?, ?) ORDER BY agent_id, seq LIMIT ?"
     )
+    make = build_maker(Event)
     agent_id, seq = "", -1
     while True:
         rows = reader.rows(sql, [*without_payload_of, conversation_id, agent_id, seq, page_rows])
         for row in rows:
-            yield Event(*row)
+            yield make(*row)
         if len(rows) < page_rows:
             return
         agent_id, seq = rows[-1][2], rows[-1][4]

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agenttrace.events import END_OF
+from agenttrace.frozen import build_maker
 from agenttrace.query.linking import link_operations, spread_turns
 from agenttrace.query.operations import FAMILIES, Operation, collect_operations
 from agenttrace.query.order import order_key, split_event_id
@@ -202,6 +203,7 @@ class _Builder:
         self._handlers = handlers
         self._liveness = liveness
         self._now_ns = now_ns
+        self._make = build_maker(TreeNode)
 
     def build(self, operations: list[Operation]) -> tuple[TreeNode, ...]:
         roots: list[Operation] = []
@@ -245,7 +247,7 @@ class _Builder:
         if is_rebuilt:
             notes.append("rebuilt")
         told = first if operation.family == "event" else end or operation.start
-        return TreeNode(
+        node: TreeNode = self._make(
             family=operation.family,
             name=operation.name,
             depth=depth,
@@ -275,6 +277,7 @@ class _Builder:
             payload_json=payload,
             notes=tuple(notes),
         )
+        return node
 
     def _status(self, operation: Operation) -> str:
         if operation.family == "event":

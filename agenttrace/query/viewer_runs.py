@@ -1,0 +1,81 @@
+"""
+The half of ``TraceViewer`` that puts one run, or two, together.
+
+Invariant: what is read of a run is one state of the database. Cost: all events of the run in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from agenttrace import clock
+from agenttrace.query.diagnose import Diagnosis, build_diagnosis
+from agenttrace.query.diff import RunDiff, build_diff
+from agenttrace.query.loaded_run import load_run
+from agenttrace.query.thresholds import DEFAULTS, Thresholds
+from agenttrace.query.timeline import PAYLOADS_NO_TREE_NEEDS, iter_events
+from agenttrace.query.tree import Tree, build_tree
+from agenttrace.query.viewer_events import ViewerEvents
+
+__all__ = ["ViewerRuns"]
+
+
+class ViewerRuns(ViewerEvents):
+    """The tree of a run, what went wrong in it, and where two part."""
+
+    def tree(self, conversation_id: str, *, fates: Mapping[str, str] | None = None) -> Tree:
+        """
+        Put a conversation's agents, calls and turns together.
+
+        Args:
+            conversation_id: Its id.
+            fates: What ``fates`` gave, when it was asked already.
+
+        Raises:
+            NotFound: There is no such conversation.
+        """
+        with self.reader.snapshot():
+            self.conversation(conversation_id)
+            if fates is None:
+                fates = self.fates(conversation_id)
+            events = list(
+                iter_events(self.reader, conversation_id, without_payload_of=PAYLOADS_NO_TREE_NEEDS)
+            )
+        return build_tree(
+            events,
+            conversation_id=conversation_id,
+            fates=fates,
+            liveness=self._judge(),
+            now_ns=clock.now_ns(),
+        )
+
+    def diff(self, a: str, b: str) -> RunDiff:
+        """
+        Compare two conversations: where they part, and in what they differ.
+
+        Args:
+            a: Id of the one, the good one say.
+            b: Id of the other.
+
+        Raises:
+            NotFound: There is no such conversation.
+        """
+        trees = (self.tree(a), self.tree(b))
+        statuses = (self.status(self.conversation(a)), self.status(self.conversation(b)))
+        return build_diff(self.reader, trees, statuses)
+
+    def diagnose(self, conversation_id: str, thresholds: Thresholds | None = None) -> Diagnosis:
+        """
+        Say what went wrong in a conversation, the first cause first.
+
+        Args:
+            conversation_id: Its id.
+            thresholds: From where on something is a finding; the defaults when left out.
+
+        Raises:
+            NotFound: There is no such conversation.
+        """
+        with self.reader.snapshot():
+            conversation = self.conversation(conversation_id)
+            run = load_run(self.reader, conversation, self.status(conversation), self._judge())
+            return build_diagnosis(run, thresholds or DEFAULTS)
