@@ -16,7 +16,8 @@ Asked-for work (queries, imports, the command line) raises this tree:
     ├── FormatError
     │   ├── UnknownFormat
     │   └── MalformedRecord
-    └── PatchError
+    ├── PatchError
+    └── ReplayError               what a replay should give back was not recorded, or not kept
 
 Recording is uninvited work: what fails there is counted in ``LOSSES``, logged at
 most once a minute per place, and raised only when ``AGENTTRACE_STRICT=1``.
@@ -37,6 +38,7 @@ __all__ = [
     "MalformedRecord",
     "NotFound",
     "PatchError",
+    "ReplayError",
     "RingTaken",
     "SchemaTooNew",
     "StoreBusy",
@@ -123,6 +125,10 @@ class MalformedRecord(FormatError):
 
 class PatchError(AgentTraceError):
     """Say that a patch text could not be parsed."""
+
+
+class ReplayError(AgentTraceError):
+    """Say what a replay was asked for and cannot give, and what was recorded that is nearest."""
 
 
 def is_strict() -> bool:

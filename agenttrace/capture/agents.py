@@ -53,6 +53,8 @@ def open_agent(
     agent = Agent(conversation, agent_id or context.agent_id_for(name), name, parent_agent)
     agent.model, agent.provider = model, provider
     operation = Operation("agent", name, conversation, agent, parent)
+    if PIPE.substitute is not None:
+        PIPE.substitute.agent(operation, input_json)
     if SWITCH:
         announce_agent(operation, input_json, None if metadata is None else encode_value(metadata))
     return operation

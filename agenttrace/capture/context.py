@@ -23,6 +23,7 @@ from agenttrace.events import new_id
 
 if TYPE_CHECKING:
     from agenttrace.capture.asked import Ledger
+    from agenttrace.capture.substitution import Substitute
 
 __all__ = [
     "CURRENT",
@@ -68,6 +69,7 @@ class Pipe:
         "publish",
         "span_numbers",
         "span_prefix",
+        "substitute",
     )
 
     def __init__(self) -> None:
@@ -81,6 +83,8 @@ class Pipe:
         """How long one payload may be when it leaves the caller's thread."""
         self.keeps_whole = False
         """Payloads name no others: whoever reads them has only them."""
+        self.substitute: Substitute | None = None
+        """Gives what was recorded in the place of tools and models, while a replay goes on."""
         self.epoch = 0
         """Which process this is, counted through forks: 0 the first, 1 its child."""
         self.span_prefix = new_id(8)

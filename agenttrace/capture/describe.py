@@ -23,7 +23,7 @@ _MESSAGE_LIMIT = 8_192
 _CHAIN_LIMIT_COUNT = 16
 _LEAVES_LIMIT_COUNT = 50
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-_PLUMBING = tuple(os.path.join(_PACKAGE, name) + os.sep for name in ("capture", "integrations"))
+_PLUMBING = tuple(os.path.join(_PACKAGE, name) + os.sep for name in ("capture", "integrations", "cassette"))
 _PLAIN = (str, int, float, bool, type(None), bytes)
 
 

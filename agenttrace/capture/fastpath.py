@@ -48,6 +48,7 @@ def wrap_plain_tool(tracer: ToolTracer) -> Wrapper:
             or parent.failed_calls
             or parent.caught is not None
             or agent.unclaimed is not None
+            or pipe.substitute is not None
         ):
             return general(wrapped, instance, args, kwargs)
         try:

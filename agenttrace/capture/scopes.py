@@ -161,6 +161,8 @@ class ToolScope(ScopeHandle):
             call.merges = True
             self._call = call
             CURRENT.set(call)
+            if PIPE.substitute is not None:
+                PIPE.substitute.scope(call, arguments)
         except Exception as exc:
             contain("capture.tool_call", exc)
         return self

@@ -16,7 +16,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from typing import Any, Protocol
 
 from agenttrace.capture.arguments import ArgumentPlan
-from agenttrace.capture.context import CURRENT, Operation
+from agenttrace.capture.context import CURRENT, PIPE, Operation
 from agenttrace.capture.streams import ItemSample
 
 __all__ = ["Tracer", "Wrapper", "build_wrapper", "wrap_function"]
@@ -71,12 +71,14 @@ def build_wrapper(
 
 def wrap_function(tracer: Tracer) -> Wrapper:
     begin, finish, fail = tracer.begin, tracer.finish, tracer.fail
-    get, put = CURRENT.get, CURRENT.set
+    get, put, pipe = CURRENT.get, CURRENT.set, PIPE
 
     def call_function(
         wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         call = begin(args, kwargs)
+        if pipe.substitute is not None:
+            wrapped = pipe.substitute.tool(call, wrapped)
         if call is None:
             return wrapped(*args, **kwargs)
         previous = get()
@@ -100,6 +102,8 @@ def _wrap_coroutine(tracer: Tracer, plan: ArgumentPlan) -> Wrapper:
 
     async def run(wrapped: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         call = begin(args, kwargs)
+        if PIPE.substitute is not None:
+            wrapped = PIPE.substitute.tool(call, wrapped)
         if call is None:
             return await wrapped(*args, **kwargs)
         previous = get()
@@ -154,7 +158,7 @@ def _wrap_generator(tracer: Tracer) -> Wrapper:
         wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Generator[Any, Any, Any]:
         inner = _call_now(tracer, wrapped, args, kwargs)  # binds the arguments; no line of the body runs
-        made = _drive_generator(tracer, inner, args, kwargs)
+        made = _drive_generator(tracer, wrapped, inner, args, kwargs)
         _rename(made, wrapped)
         return made
 
@@ -162,9 +166,15 @@ def _wrap_generator(tracer: Tracer) -> Wrapper:
 
 
 def _drive_generator(
-    tracer: Tracer, inner: Generator[Any, Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    tracer: Tracer,
+    wrapped: Callable[..., Any],
+    inner: Generator[Any, Any, Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
 ) -> Generator[Any, Any, Any]:
     call = tracer.begin(args, kwargs)
+    if PIPE.substitute is not None and (other := PIPE.substitute.tool(call, wrapped)) is not wrapped:
+        inner = other(*args, **kwargs)  # no line of the one that was made has run
     del args, kwargs  # what the program gave lives as long as without us, and no longer
     if call is None:
         return (yield from inner)
@@ -205,7 +215,7 @@ def _wrap_async_generator(tracer: Tracer) -> Wrapper:
         wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> AsyncGenerator[Any, Any]:
         inner = _call_now(tracer, wrapped, args, kwargs)  # binds the arguments; no line of the body runs
-        made = _drive_async_generator(tracer, inner, args, kwargs)
+        made = _drive_async_generator(tracer, wrapped, inner, args, kwargs)
         _rename(made, wrapped)
         return made
 
@@ -213,9 +223,15 @@ def _wrap_async_generator(tracer: Tracer) -> Wrapper:
 
 
 async def _drive_async_generator(
-    tracer: Tracer, inner: AsyncGenerator[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    tracer: Tracer,
+    wrapped: Callable[..., Any],
+    inner: AsyncGenerator[Any, Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
 ) -> AsyncGenerator[Any, Any]:
     call = tracer.begin(args, kwargs)
+    if PIPE.substitute is not None and (other := PIPE.substitute.tool(call, wrapped)) is not wrapped:
+        inner = other(*args, **kwargs)
     del args, kwargs
     sample = None if call is None else ItemSample(call, tracer.keeps_items)
     inside = call
