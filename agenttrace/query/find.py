@@ -180,7 +180,14 @@ def find_events(
     with reader.store.open_texts() as index:
         index.catch_up()
         match = build_match(query)
-        matches = index.find(match, split_match(match), conditions, list(values), limit, conversation_id)
+        matches = index.find(
+            match,
+            conditions,
+            list(values),
+            limit,
+            words=split_match(match),
+            conversation_id=conversation_id,
+        )
     marks = ",".join("?" * len(matches))
     rows = reader.select(Event, f"WHERE id IN ({marks})", [match[0] for match in matches])
     events = {event.id: event for event in rows}

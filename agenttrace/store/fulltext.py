@@ -106,21 +106,22 @@ class TextIndex:
     def find(
         self,
         match: str,
-        words: Sequence[str],
         conditions: Sequence[str],
         values: Sequence[Any],
         limit: int,
+        *,
+        words: Sequence[str] = (),
         conversation_id: str | None = None,
     ) -> list[Match]:
         """
-        Give the events that fit best; where a word stands in more than 20,000, the newest that fit.
+        Give the events that fit best; where one of *words* stands in more than 20,000, the newest.
 
         Args:
             match: A query of FTS5 over the columns ``text`` and ``names``.
-            words: The words and phrases in it, each as a query of its own.
             conditions: SQL conditions on ``trajectory_events``, named ``e``.
             values: Their values.
             limit: How many at most.
+            words: The words and phrases in it, each as a query of its own.
             conversation_id: Only of this conversation.
 
         Raises:
