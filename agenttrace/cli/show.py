@@ -15,9 +15,11 @@ from agenttrace.cli.console import build_console, choose_glyphs, note, print_jso
 from agenttrace.cli.options import database_option, json_option
 from agenttrace.cli.reading import open_viewer, select
 from agenttrace.cli.refusal import EXIT_USAGE, Refusal
+from agenttrace.cli.why import name_option
 from agenttrace.events import MARK
-from agenttrace.query.lines import Line
+from agenttrace.query.lines import Line, Span
 from agenttrace.query.render_event import render_event
+from agenttrace.query.render_for_llm import MIN_TOKENS
 from agenttrace.query.render_summary import render_header
 from agenttrace.query.render_timeline import render_event_line
 from agenttrace.query.render_tree import render_tree
@@ -43,6 +45,13 @@ _PAGE = 1000
 @click.option("--tree", "shape", flag_value="tree", help="As a tree.  [default]")
 @click.option("--timeline", "shape", flag_value="timeline", help="As a list in the order of time.")
 @click.option("--follow", is_flag=True, help="As a list, and wait for more until it ends.")
+@click.option("--for-llm", is_flag=True, help="As plain text for a language model: first what went wrong.")
+@click.option(
+    "--max-tokens",
+    type=click.IntRange(min=MIN_TOKENS),
+    metavar="N",
+    help="With --for-llm: tokens at most, estimated high.  [default: 4000]",
+)
 @json_option
 @database_option
 @click.pass_context
@@ -55,6 +64,8 @@ def command(
     full: bool,
     shape: str | None,
     follow: bool,
+    for_llm: bool,
+    max_tokens: int | None,
     as_json: bool,
     database: str | None,
 ) -> None:
@@ -65,6 +76,10 @@ def command(
     """
     if follow and (as_json or shape == "tree"):
         raise Refusal("--follow prints lines as they come; leave --json and --tree out.", EXIT_USAGE)
+    if for_llm and (as_json or shape or follow or full or event_id is not None or turn is not None):
+        raise Refusal("--for-llm goes with --agent and --max-tokens only.", EXIT_USAGE)
+    if max_tokens is not None and not for_llm:
+        raise Refusal("--max-tokens goes with --for-llm.", EXIT_USAGE)
     with open_viewer(database) as viewer:
         if event_id is not None:
             _show_event(viewer, event_id, full, as_json)
@@ -72,12 +87,24 @@ def command(
         conversation_id = select(viewer, selector)
         if agent is not None:
             _check_agent(viewer, conversation_id, agent)
-        if follow:
+        if for_llm:
+            _show_for_llm(viewer, conversation_id, agent, max_tokens or 4000, database)
+        elif follow:
             _follow(ctx, viewer, conversation_id, agent, database)
         elif shape == "timeline":
             _show_timeline(viewer, conversation_id, agent, turn, full, as_json)
         else:
             _show_tree(viewer, conversation_id, agent, turn, full, as_json)
+
+
+# For a language model
+
+
+def _show_for_llm(
+    viewer: TraceViewer, conversation_id: str, agent: str | None, max_tokens: int, database: str | None
+) -> None:
+    text = viewer.format_for_llm(conversation_id, max_tokens, agent=agent, database=name_option(database))
+    print_lines(build_console(), [(Span(line),) for line in text.splitlines()])
 
 
 # Tree

@@ -8,8 +8,9 @@ range per tool or agent that looks unusual.
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 from agenttrace import clock
@@ -25,6 +26,7 @@ _FINISH_REASONS = """
 SELECT span_id, json_extract(payload, '$.finish_reason') FROM trajectory_events
 WHERE conversation_id = ? AND kind = 'model_turn' AND json_extract(payload, '$.finish_reason') IS NOT NULL
 """
+_PAYLOADS = "SELECT id, payload FROM trajectory_events WHERE id IN (SELECT value FROM json_each(?))"
 _CALLS_BEFORE = """
 SELECT duration_ms FROM trajectory_events
 WHERE kind = 'tool_result' AND tool_name = ? AND ts_ms < ? AND duration_ms IS NOT NULL
@@ -119,6 +121,11 @@ class LoadedRun:
         """Give what a call or an agent gave back; None where nothing did."""
         end = self.ends.get(node.span_id or "")
         return None if end is None else parse_payload(end.payload_json).get("output")
+
+    def read_payloads(self, row_ids: Iterable[int]) -> list[tuple[int, str]]:
+        """Read the payloads of rows that were loaded without theirs, as ``(row id, JSON)``."""
+        ids = json.dumps(list(row_ids))
+        return [(row_id, text) for row_id, text in self._reader.rows(_PAYLOADS, [ids])]
 
     def end_row(self, node: TreeNode) -> int:
         """Give the row that closes a node, or else the one that opens it."""

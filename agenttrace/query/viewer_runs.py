@@ -7,6 +7,7 @@ Invariant: what is read of a run is one state of the database. Cost: all events 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from agenttrace import clock
 from agenttrace.query.diagnose import Diagnosis, build_diagnosis
@@ -79,3 +80,23 @@ class ViewerRuns(ViewerEvents):
             conversation = self.conversation(conversation_id)
             run = load_run(self.reader, conversation, self.status(conversation), self._judge())
             return build_diagnosis(run, thresholds or DEFAULTS)
+
+    def format_for_llm(self, conversation_id: str, max_tokens: int = 4000, **options: Any) -> str:
+        """
+        Write a conversation for a language model's context: the first cause, its proof, an outline.
+
+        Args:
+            conversation_id: Its id.
+            max_tokens: Tokens at most, estimated high; 500 or more.
+            options: ``agent``: outline only this one, by its id or name; and what ``render_for_llm`` takes.
+
+        Raises:
+            NotFound: There is no such conversation, or no such agent in it.
+            ConfigError: *max_tokens* is too few.
+        """
+        from agenttrace.query.render_for_llm import render_for_llm  # late: few ask for it
+
+        with self.reader.snapshot():
+            conversation = self.conversation(conversation_id)
+            run = load_run(self.reader, conversation, self.status(conversation), self._judge())
+            return render_for_llm(run, build_diagnosis(run), max_tokens, **options)
