@@ -6,9 +6,10 @@ The pytest fixture ``trajectory`` is made of these parts; they work without pyte
 
 from __future__ import annotations
 
+from agenttrace.testing.calls import Call
 from agenttrace.testing.recorder import MemoryRecorder, memory_recorder
 from agenttrace.testing.stepping import CountingIds, StepClock, strict_mode
-from agenttrace.testing.trajectory import AgentRun, Call, Trajectory
+from agenttrace.testing.trajectory import AgentRun, Trajectory
 
 __all__ = [
     "AgentRun",

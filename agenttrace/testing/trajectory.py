@@ -10,16 +10,21 @@ events per read.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from agenttrace.events import FATES
 from agenttrace.query.tree import Tree, TreeNode, parse_payload
 from agenttrace.store.rows import Event, Failure
+from agenttrace.testing import assertions
+from agenttrace.testing.budget import Budget, check_budget
+from agenttrace.testing.calls import Call, build_call, collect_messages, collect_results
+from agenttrace.testing.failing_path import Marks, mark_failures, render_path
+from agenttrace.testing.recorded import Recorded
 from agenttrace.testing.recorder import MemoryRecorder
 
-__all__ = ["AgentRun", "Call", "Trajectory"]
+__all__ = ["AgentRun", "Trajectory"]
 
 _NOTHING = (
     "nothing was recorded while this trajectory was open, so there is nothing to assert about. "
@@ -28,31 +33,6 @@ _NOTHING = (
 )
 
 _SWITCHED_OFF = "Tracing was switched off while it ran: the program called agenttrace.disable()."
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One tool call; an attempt that was repeated with equal arguments is part of the same call."""
-
-    name: str
-    agent: str
-    """Name of the agent that made it."""
-    arguments: Any
-    """By parameter name; a mark stands where the tool does not capture them."""
-    result: Any
-    """What it returned, as JSON has it; None when it failed or still runs."""
-    status: str
-    """``ok``, ``error``, ``cancelled``, ``stopped_early`` or ``running``."""
-    error: str | None
-    """The message of its last failure, also when a later attempt went well."""
-    error_type: str | None
-    """Name of that exception's class."""
-    attempts: int
-    failed_attempts: int
-    duration_ms: float | None
-    """Of all attempts together, waiting included; None while it runs."""
-    call_id: str | None
-    span_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +48,11 @@ class AgentRun:
     output: Any
     trajectory: Trajectory
 
-    def tools(self) -> list[str]:
+    def tools(self) -> Recorded[str]:
         """Give the names of the tools that it called, in order."""
         return self.trajectory.tools(agent=self.agent_id)
 
-    def calls(self, name: str | None = None) -> list[Call]:
+    def calls(self, name: str | None = None) -> Recorded[Call]:
         """Give its calls, of tool *name* or of all, in order."""
         return self.trajectory.calls(name, agent=self.agent_id)
 
@@ -87,24 +67,29 @@ class Trajectory:
 
     def __init__(self, recorder: MemoryRecorder) -> None:
         self._recorder = recorder
-        self._may_be_empty = False
+        self.may_be_empty = False
+        """``allow_empty`` was called."""
+        self.compared: tuple[str, Marks] | None = None
+        """The last comparison of a list of ours that failed: pytest's words for it, and where."""
+        self._budget = Budget()
 
     def allow_empty(self) -> None:
         """Accept from now on that nothing was recorded; reads then give empty lists."""
-        self._may_be_empty = True
+        self.may_be_empty = True
 
     @property
     def events(self) -> list[Event]:
         """All events, each conversation's in the order of time."""
         events = self._recorder.events()
-        if not events and not self._may_be_empty:
+        if not events and not self.may_be_empty:
             raise AssertionError(_NOTHING if self._recorder.was_on() else f"{_NOTHING} {_SWITCHED_OFF}")
         return events
 
     @property
-    def agents(self) -> list[str]:
+    def agents(self) -> Recorded[str]:
         """Names of the agents in the order they started; a name stands twice when two ran."""
-        return [node.name for _, node in self._nodes("agent")]
+        nodes = [node for _, node in self._nodes("agent")]
+        return Recorded([node.name for node in nodes], self, [node.row_id for node in nodes])
 
     def agent(self, name: str, index: int | None = None) -> AgentRun:
         """
@@ -127,7 +112,7 @@ class Trajectory:
         except IndexError:
             raise AssertionError(f"only {len(found)} agents are named {name!r}, index {index}") from None
 
-    def tools(self, agent: str | None = None) -> list[str]:
+    def tools(self, agent: str | None = None) -> Recorded[str]:
         """
         Give the names of the tools called, in the order the calls began.
 
@@ -139,9 +124,10 @@ class Trajectory:
         Raises:
             AssertionError: No agent of that name ran.
         """
-        return [call.name for call in self.calls(agent=agent)]
+        calls = self.calls(agent=agent)
+        return Recorded([call.name for call in calls], self, calls.rows)
 
-    def calls(self, name: str | None = None, *, agent: str | None = None) -> list[Call]:
+    def calls(self, name: str | None = None, *, agent: str | None = None) -> Recorded[Call]:
         """
         Give the tool calls in the order they began.
 
@@ -156,15 +142,19 @@ class Trajectory:
         names = {node.agent_id: node.name for _, node in self._nodes("agent")}
         if agent is not None and names and not any(agent in pair for pair in names.items()):
             raise AssertionError(self._describe_unknown(agent))
-        results = _last_results(events)
-        messages = _messages(events)
-        return [
-            _build_call(node, names.get(node.agent_id, node.agent_id), results, messages)
+        results = collect_results(events)
+        messages = collect_messages(events)
+        found = [
+            node
             for _, node in self._nodes("call")
             if name in (None, node.name) and agent in (None, node.agent_id, names.get(node.agent_id))
         ]
+        calls = [
+            build_call(node, names.get(node.agent_id, node.agent_id), results, messages) for node in found
+        ]
+        return Recorded(calls, self, [node.row_id for node in found])
 
-    def failures(self, fate: str | None = None) -> list[Failure]:
+    def failures(self, fate: str | None = None) -> Recorded[Failure]:
         """
         Give the failures, each once, in the order they happened.
 
@@ -177,13 +167,123 @@ class Trajectory:
         if fate is not None and fate not in FATES:
             raise ValueError(f"{fate!r} is no fate; they are {', '.join(FATES)}")
         _ = self.events
-        return [failure for failure in self._recorder.failures() if fate in (None, failure.fate)]
+        found = [failure for failure in self._recorder.failures() if fate in (None, failure.fate)]
+        nodes = {
+            each.row_id: node.row_id for tree in self.trees() for node in tree.nodes for each in node.failures
+        }
+        return Recorded(found, self, [nodes.get(failure.id, failure.id) for failure in found])
 
     @property
     def tree(self) -> str:
         """The tree of all agents, calls and errors as text, as ``agenttrace show`` prints it."""
         _ = self.events
         return self._recorder.format_tree()
+
+    def render_path(self, marks: Marks | None = None, *, width: int = 80) -> str:
+        """Render the part of the tree that leads to what is marked; to the failures, without marks."""
+        trees = self.trees()
+        return render_path(trees, mark_failures(trees) if marks is None else marks, width=width)
+
+    def trees(self) -> list[Tree]:
+        """Give the tree of each conversation; [] when nothing was recorded."""
+        return self._recorder.trees()
+
+    def assert_called(
+        self,
+        tool: str,
+        /,
+        *,
+        times: int | None = None,
+        agent: str | None = None,
+        arguments: Mapping[str, Any] | None = None,
+        **wanted: Any,
+    ) -> list[Call]:
+        """
+        Claim that *tool* was called, with these arguments.
+
+        Args:
+            tool: Its name.
+            times: How often exactly; None is once at least.
+            agent: Only calls of the agent with this name or id count.
+            arguments: As *wanted*, for names that are parameters here.
+            wanted: By the tool's parameter: a value, ``...`` for any, a type, a function that is true of
+                it, a pattern to be found in it, or a dict or list of these. A dict needs to hold only
+                what is looked at. Parameters that are not named may be anything.
+
+        Returns:
+            The calls that fit.
+
+        Raises:
+            AssertionError: There are none, or not as many; with the path to those that come near.
+        """
+        __tracebackhide__ = True
+        return assertions.check_called(self, tool, times, agent, {**(arguments or {}), **wanted})
+
+    def assert_not_called(
+        self,
+        tool: str,
+        /,
+        *,
+        agent: str | None = None,
+        arguments: Mapping[str, Any] | None = None,
+        **wanted: Any,
+    ) -> None:
+        """Claim that *tool* was not called, or not with these arguments; see ``assert_called``."""
+        __tracebackhide__ = True
+        assertions.check_called(self, tool, 0, agent, {**(arguments or {}), **wanted})
+
+    def assert_order(self, *steps: assertions.Step, agent: str | None = None) -> None:
+        """
+        Claim that these tools were called in this order; other calls may stand between them.
+
+        Args:
+            steps: Names of tools, or pairs of a name and what its arguments have to be.
+            agent: Only calls of the agent with this name or id count.
+        """
+        __tracebackhide__ = True
+        assertions.check_order(self, steps, agent)
+
+    def assert_no_swallowed(self, agent: str | None = None) -> None:
+        """
+        Claim that no failure was caught without a model or the answer telling of it.
+
+        Args:
+            agent: Only failures in the agent with this name or id count.
+        """
+        __tracebackhide__ = True
+        assertions.check_no_swallowed(self, agent)
+
+    def budget(
+        self,
+        *,
+        max_tokens: int | None = None,
+        max_cost_usd: float | None = None,
+        max_calls: int | None = None,
+    ) -> None:
+        """
+        Set limits for all that is recorded here.
+
+        What has been recorded so far is checked at once; the fixture checks again when the test ends,
+        and without pytest ``check_budget`` does. Of two limits of one kind the lower one counts.
+
+        Args:
+            max_tokens: Input and output of all model turns.
+            max_cost_usd: What they cost, by the offline price table where a turn does not say it.
+            max_calls: Tool calls; one tried several times is one.
+
+        Raises:
+            AssertionError: The run is beyond a limit, or what is limited was not measured.
+        """
+        __tracebackhide__ = True
+        self._budget = self._budget.narrowed(Budget(max_tokens, max_cost_usd, max_calls))
+        if self._recorder.events():
+            self.check_budget()
+
+    def check_budget(self) -> None:
+        """Claim that the run so far has kept to the limits that ``budget`` set."""
+        __tracebackhide__ = True
+        if self._budget != Budget():
+            check_budget(self, self._budget)
 
     def _nodes(self, family: str) -> list[tuple[Tree, TreeNode]]:
         _ = self.events
@@ -215,44 +315,3 @@ class Trajectory:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         return f"no agent {name!r} ran; these did: {', '.join(known) or 'none'}{hint}"
-
-
-def _last_results(events: list[Event]) -> dict[str, Event]:
-    """Give the last ``tool_result`` of each call, by the span of its first attempt."""
-    return {
-        event.retry_of or event.span_id: event
-        for event in events
-        if event.kind == "tool_result" and event.span_id is not None
-    }
-
-
-def _messages(events: list[Event]) -> dict[str, str]:
-    """Give the message of each failure by its error id."""
-    messages: dict[str, str] = {}
-    for event in events:
-        if event.kind == "error" and event.error_id is not None:
-            error = parse_payload(event.payload_json).get("error")
-            messages.setdefault(
-                event.error_id, str(error.get("message", "")) if isinstance(error, dict) else str(error)
-            )
-    return messages
-
-
-def _build_call(node: TreeNode, agent: str, results: dict[str, Event], messages: dict[str, str]) -> Call:
-    end = results.get(node.span_id or "")
-    failure = node.failures[-1] if node.failures else None
-    error = messages.get(node.error_id or "") if failure is None else failure.message
-    return Call(
-        name=node.name,
-        agent=agent,
-        arguments=parse_payload(node.payload_json).get("arguments"),
-        result=None if end is None else parse_payload(end.payload_json).get("output"),
-        status=node.status,
-        error=error,
-        error_type=failure.error_type if failure is not None else node.error_type,
-        attempts=node.attempts,
-        failed_attempts=node.failed_attempts,
-        duration_ms=node.duration_ms,
-        call_id=node.call_id,
-        span_id=node.span_id,
-    )

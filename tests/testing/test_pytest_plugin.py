@@ -169,6 +169,193 @@ class TestFixture:
 
 
 @pytest.mark.slow
+class TestReport:
+    def test_marks_the_call_that_differs(self, project: pytest.Pytester) -> None:
+        """A plain ``assert`` about tools shows the path to the first one that is not as expected."""
+        project.makepyfile(
+            _AGENT
+            + """
+    def test_one(trajectory):
+        with agent_scope("lead"):
+            add(1, 2)
+            with agent_scope("helper"):
+                add(3, 4)
+        assert trajectory.tools() == ["add", "multiply"]
+"""
+        )
+        result = run(project)
+        result.assert_outcomes(failed=1)
+        result.stdout.fnmatch_lines(
+            [
+                "E *At index 1 diff: *",
+                "*- trajectory: where it differs -*",
+                "  lead*",
+                "> *add(a=3, b=4)*multiply*",
+            ]
+        )
+        assert max(len(line) for line in result.outlines) <= 80
+
+    def test_shows_where_one_more_was_expected(self, project: pytest.Pytester) -> None:
+        """What is missing has its place, too."""
+        project.makepyfile(
+            _AGENT
+            + """
+    def test_one(trajectory):
+        with agent_scope("lead"):
+            add(1, 2)
+        assert ["add", "multiply"] == trajectory.agent("lead").tools(), "with a message"
+"""
+        )
+        result = run(project)
+        result.stdout.fnmatch_lines(
+            ["E *with a message*", "*where it differs*", '> *expected here: "multiply"']
+        )
+
+    def test_shows_the_failures_of_any_other_failed_test(self, project: pytest.Pytester) -> None:
+        """A comparison that failed earlier, and did no harm, is not taken for the reason."""
+        project.makepyfile(
+            _AGENT
+            + """
+    import pytest
+
+    @pytest.fixture
+    def done(trajectory):
+        with agent_scope("lead"):
+            try:
+                add(1, "2")
+            except TypeError:
+                pass
+        with pytest.raises(AssertionError):
+            assert trajectory.tools() == ["harmless"]
+
+    def test_one(done):
+        assert sum([1, 2]) == 4
+
+    def test_two(done):
+        raise RuntimeError("elsewhere")
+"""
+        )
+        result = run(project)
+        result.assert_outcomes(failed=2)
+        text = result.stdout.str()
+        assert text.count("TypeError: unsupported operand") == 2
+        assert (
+            "where it differs" not in text
+            and "harmless" not in text.partition("test_one")[2].partition("- traj")[2]
+        )
+
+    def test_says_nothing_of_a_test_that_passed_or_recorded_nothing(self, project: pytest.Pytester) -> None:
+        """Nothing to show, no heading."""
+        project.makepyfile(
+            _AGENT
+            + """
+    def test_one(trajectory):
+        add(1, 2)
+
+    def test_two(trajectory):
+        assert 1 == 2
+
+    def test_three():
+        assert [1] == [2]
+"""
+        )
+        result = run(project)
+        result.assert_outcomes(passed=1, failed=2)
+        assert "-- trajectory" not in result.stdout.str()
+
+    def test_shows_the_path_of_a_claim_once(self, project: pytest.Pytester) -> None:
+        """It stands in the message, and not below it again."""
+        project.makepyfile(
+            _AGENT
+            + """
+    def test_one(trajectory):
+        with agent_scope("lead"):
+            add(1, 2)
+        trajectory.assert_called("add", a=2)
+"""
+        )
+        result = run(project)
+        result.stdout.fnmatch_lines(
+            ["E*AssertionError: add(a=2) was not called", "E* lead *", "E * > *a: 1 instead of 2"]
+        )
+        assert "-- trajectory" not in result.stdout.str()
+        assert "assertions.py" not in result.stdout.str()
+
+
+@pytest.mark.slow
+class TestMarker:
+    def test_limits_what_a_test_uses(self, project: pytest.Pytester) -> None:
+        """With or without the fixture among its parameters; the nearest of several marks wins."""
+        project.makepyfile(
+            _AGENT
+            + """
+    import unittest
+
+    import pytest
+
+    pytestmark = pytest.mark.trajectory(max_calls=1)
+
+    def work(count):
+        with agent_scope("lead"):
+            for number in range(count):
+                add(number, 1)
+
+    def test_within():
+        work(1)
+
+    def test_beyond():
+        work(2)
+
+    @pytest.mark.trajectory(max_calls=2)
+    def test_more_is_allowed_here(trajectory):
+        work(2)
+
+    def test_that_failed_already_keeps_its_own_reason():
+        work(2)
+        raise KeyError("its own")
+
+    class TestOld(unittest.TestCase):
+        def test_beyond_too(self):
+            work(3)
+"""
+        )
+        result = run(project, "--strict-markers")
+        result.assert_outcomes(passed=2, failed=3)
+        result.stdout.fnmatch_lines(
+            ["2 tool calls, and max_calls is 1", "E*KeyError: 'its own'", "3 tool calls, and max_calls is 1"]
+        )
+
+    def test_refuses_what_it_does_not_know(self, project: pytest.Pytester) -> None:
+        """A limit with a typing error would limit nothing."""
+        project.makepyfile(
+            _AGENT
+            + """
+    import pytest
+
+    @pytest.mark.trajectory(max_cals=1)
+    def test_one():
+        add(1, 2)
+"""
+        )
+        result = run(project)
+        result.assert_outcomes(errors=1)
+        result.stdout.fnmatch_lines(["*pytest.mark.trajectory takes max_tokens, *; not max_cals*"])
+
+    def test_of_a_test_that_recorded_nothing_fails(self, project: pytest.Pytester) -> None:
+        """Limits for agents that are not traced are no limits."""
+        project.makepyfile("""
+            import pytest
+
+            @pytest.mark.trajectory(max_calls=1)
+            def test_one():
+                assert True
+        """)
+        result = run(project)
+        result.assert_outcomes(failed=1)
+        result.stdout.fnmatch_lines(["nothing was recorded*"])
+
+
+@pytest.mark.slow
 class TestPlugin:
     def test_imports_no_store_until_the_fixture_is_used(self) -> None:
         """pytest loads it in every run of every project; that costs what the package itself costs."""
