@@ -112,7 +112,7 @@ def _check_turns(
         render_cost(each) if is_cost else render_count(int(each)) for each in (total[-1], limit, total[at])
     ]
     headline = f"{shown[0]}{'' if is_cost else ' tokens'} used, and {limit_name} is {shown[1]}"
-    fail(trajectory.trees(), headline, Marks({rows[at]: f"{shown[2]} by now"}))
+    fail(trajectory.trees(), headline, Marks({rows[at]: f"at {shown[2]}"}))
 
 
 def _rows_of(trajectory: Trajectory, turns: Iterable[Event]) -> list[int]:

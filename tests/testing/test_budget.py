@@ -45,9 +45,9 @@ class TestLimits:
     @pytest.mark.parametrize(
         ("limit", "said", "marked"),
         [
-            ({"max_tokens": 2_199}, "2,200 tokens used, and max_tokens is 2,199", "2,200 by now"),
-            ({"max_tokens": 0}, "2,200 tokens used, and max_tokens is 0", "1,100 by now"),
-            ({"max_cost_usd": 0.15}, "$0.2000 used, and max_cost_usd is $0.1500", "$0.2000 by now"),
+            ({"max_tokens": 2_199}, "2,200 tokens used, and max_tokens is 2,199", "at 2,200"),
+            ({"max_tokens": 0}, "2,200 tokens used, and max_tokens is 0", "at 1,100"),
+            ({"max_cost_usd": 0.15}, "$0.2000 used, and max_cost_usd is $0.1500", "at $0.2000"),
             ({"max_calls": 1}, "3 tool calls, and max_calls is 1", "call 2"),
         ],
     )
