@@ -16,7 +16,10 @@ PROGRAM = ROOT / "tests" / "capture" / "pool_program.py"
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-@pytest.mark.parametrize("kind", ["executor", "pool"])
+@pytest.mark.parametrize(
+    "kind",
+    ["executor", pytest.param("pool", marks=pytest.mark.shared_ring)],  # a Pool terminates its workers
+)
 class TestPools:
     def test_leave_each_call_once(self, kind: str, method: str, tmp_path: Path) -> None:
         """With its id, its end, and one failure; only what nobody traced is rebuilt."""

@@ -348,6 +348,7 @@ for event in stream:
 
 
 @pytest.mark.slow
+@pytest.mark.shared_ring
 class TestKilled:
     """A process that is killed while an answer streams in."""
 

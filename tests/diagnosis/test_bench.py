@@ -30,6 +30,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Case]
         return database, record(database, SEEDS)
 
 
+@pytest.mark.shared_ring  # one of the faults is a kill
 class TestBench:
     """Seeds 1000 and on, which no threshold was chosen by."""
 

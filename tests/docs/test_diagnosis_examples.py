@@ -60,7 +60,14 @@ class TestPage:
 class TestExamples:
     """The programs of the page."""
 
-    @pytest.mark.parametrize("example", EXAMPLES, ids=[example.kind for example in EXAMPLES])
+    @pytest.mark.parametrize(
+        "example",
+        [
+            pytest.param(one, marks=pytest.mark.shared_ring) if one.kind == "interrupted" else one
+            for one in EXAMPLES
+        ],
+        ids=[example.kind for example in EXAMPLES],
+    )
     def test_example(self, example: Example, tmp_path: Path, shell: Shell) -> None:
         """The program ends as it should, and ``agenttrace check`` prints what the page shows."""
         assert _HEAD is not None

@@ -70,6 +70,7 @@ def recover(rows: Rows) -> None:
     open_store(rows.database).close()
 
 
+@pytest.mark.shared_ring  # each test ends its server's process, and reads what that left
 @pytest.mark.parametrize(("opened", "level"), WAYS)
 class TestTwoProcesses:
     """A client and a server that are both traced."""
@@ -131,6 +132,7 @@ class TestTwoProcesses:
 class TestProtocolError:
     """A handler that raises, which version 2 makes an error of the protocol of."""
 
+    @pytest.mark.shared_ring  # the client ends the server's process
     def test_tells_of_the_server_s_failure(self, rows: Rows, opened: Opened) -> None:
         """The client's failure is the SDK's exception; a model told of it was told of the server's too."""
 
@@ -281,6 +283,7 @@ class TestBrokenCall:
         return left
 
     # A client of version 1 waits on for the answer of an HTTP server that has gone.
+    @pytest.mark.shared_ring
     @pytest.mark.parametrize("opened", [open_stdio, open_http] if IS_VERSION_2 else [open_stdio])
     def test_is_interrupted_where_the_server_was_killed(self, rows: Rows, opened: Opened) -> None:
         """The client's call ends in the SDK's error, the server's is interrupted, under it."""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import agenttrace
-from agenttrace import TraceStore, TraceViewer, agent_scope, model_turn, traced_tool
+from agenttrace import TraceStore, TraceViewer, agent_scope, conversation_scope, model_turn, traced_tool
 from agenttrace.query.diff import RunDiff
 from agenttrace.query.lines import ASCII, render_plain
 from agenttrace.query.render_diff import render_diff
@@ -60,14 +60,14 @@ def compare(tmp_path: Path) -> Callable[[Faults, Faults], RunDiff]:
         path = tmp_path / "t.db"
         agenttrace.configure(path, install=())
         try:
-            run(**a)
-            run(**b)
+            with conversation_scope("a"):
+                run(**a)
+            with conversation_scope("b"):
+                run(**b)
         finally:
             agenttrace.shutdown()
         with TraceStore(path) as store:
-            viewer = TraceViewer(store)
-            second, first = (row.id for row in viewer.conversations(limit=2).items)
-            return viewer.diff(first, second)
+            return TraceViewer(store).diff("a", "b")
 
     return compare_runs
 

@@ -303,6 +303,7 @@ class TestSecrets:
 
 
 class TestWhoeverStores:
+    @pytest.mark.shared_ring
     def test_recovers_a_chat_of_a_killed_process(self, tmp_path: Path) -> None:
         """References are made where the program runs, so another process stores what they need."""
         database = tmp_path / "traces.db"
