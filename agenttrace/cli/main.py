@@ -51,6 +51,9 @@ COMMANDS: dict[str, LazyCommand] = {
     "errors": _command("failures", "List failures, newest first, with what became of each."),
     "search": _command("search", "Find events by the words in their payloads and names."),
     "diff": _command("diff", "Compare two runs: where they part, and in what they differ."),
+    "compare": _command(
+        "compare", "Compare many runs in groups: how often they end well, and what they take."
+    ),
     "ps": _command("ps", "Show what is open now, for how long, in which process."),
     "sql": _command("sql", "Query the database with SQL, read only."),
     "path": _command("path", "Print the path of the database, whether or not it is there yet."),

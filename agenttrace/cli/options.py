@@ -12,12 +12,16 @@ from typing import Any, TypeVar
 
 import click
 
+from agenttrace import clock
+
 __all__ = [
     "database_option",
     "json_option",
     "limit_option",
+    "parse_moments",
     "parse_size",
     "parse_span",
+    "run_filter_options",
     "since_option",
 ]
 
@@ -89,4 +93,31 @@ def since_option(what: str) -> Callable[[_Command], _Command]:
         metavar="SPAN",
         callback=parse_span,
         help=f"Only {what} of the last 90s, 15m, 1h, 2d or 1w.",
+    )
+
+
+def run_filter_options(command: _Command) -> _Command:
+    """Add ``--since``, ``--until``, ``--agent`` and ``--task``, where many runs are asked about."""
+    for add in (
+        click.option("--task", metavar="TEXT", help="Only runs whose task contains this text."),
+        click.option("--agent", metavar="NAME", help="Only runs with this agent: its name or its id."),
+        click.option(
+            "--until",
+            "until_ms",
+            metavar="SPAN",
+            callback=parse_span,
+            help="Only runs that began longer ago than 15m, 1h or 2d.",
+        ),
+        since_option("runs"),
+    ):
+        command = add(command)
+    return command
+
+
+def parse_moments(since_ms: int | None, until_ms: int | None) -> tuple[int | None, int | None]:
+    """Turn spans back from now into times, in milliseconds since 1970 UTC."""
+    now_ms = clock.now_ms()
+    return (
+        None if since_ms is None else now_ms - since_ms,
+        None if until_ms is None else now_ms - until_ms,
     )

@@ -34,6 +34,7 @@ def render_table(
     *,
     width: int = 80,
     glyphs: Glyphs = UNICODE,
+    gap: int = _GAP,
 ) -> Iterator[Line]:
     """
     Render a heading line and one line per row.
@@ -43,6 +44,7 @@ def render_table(
         rows: Cells; a ``Span`` brings its own style.
         width: Terminal cells; 0 lets every column be as wide as its cells.
         glyphs: ``lines.UNICODE`` or ``lines.ASCII``.
+        gap: Cells between two columns.
     """
     columns = [column._replace(title=sanitize(column.title)) for column in columns]
     cells = [[_clean(cell, column) for cell, column in zip(row, columns, strict=True)] for row in rows]
@@ -51,10 +53,10 @@ def render_table(
         for at, column in enumerate(columns)
     ]
     if width:
-        _shrink(widths, columns, width)
+        _shrink(widths, columns, width, gap)
     titles = [Span(column.title, "dim") for column in columns]
     for row in [titles, *cells]:
-        yield _line(row, columns, widths, glyphs)
+        yield _line(row, columns, widths, glyphs, gap)
 
 
 def _clean(cell: str | Span, column: Column) -> Span:
@@ -65,8 +67,8 @@ def _clean(cell: str | Span, column: Column) -> Span:
     )
 
 
-def _shrink(widths: list[int], columns: Sequence[Column], width: int) -> None:
-    excess = sum(widths) + _GAP * (len(widths) - 1) - width
+def _shrink(widths: list[int], columns: Sequence[Column], width: int, gap: int) -> None:
+    excess = sum(widths) + gap * (len(widths) - 1) - width
     while excess > 0:
         able = [at for at, column in enumerate(columns) if column.shrinks and widths[at] > column.narrowest]
         if not able:
@@ -78,7 +80,9 @@ def _shrink(widths: list[int], columns: Sequence[Column], width: int) -> None:
         excess -= step
 
 
-def _line(row: Sequence[Span], columns: Sequence[Column], widths: Sequence[int], glyphs: Glyphs) -> Line:
+def _line(
+    row: Sequence[Span], columns: Sequence[Column], widths: Sequence[int], glyphs: Glyphs, gap: int
+) -> Line:
     spans: list[Span] = []
     for at, (span, column) in enumerate(zip(row, columns, strict=True)):
         text = fit(span.text, widths[at], glyphs.ellipsis)
@@ -92,5 +96,5 @@ def _line(row: Sequence[Span], columns: Sequence[Column], widths: Sequence[int],
             if not is_last:
                 spans.append(Span(space))
         if not is_last:
-            spans.append(Span(" " * _GAP))
+            spans.append(Span(" " * gap))
     return tuple(span for span in spans if span.text)

@@ -14,6 +14,7 @@ from agenttrace.query.aliases import ViewerAliases
 from agenttrace.query.reading import Reader
 from agenttrace.query.searching import ViewerSearch
 from agenttrace.query.viewer_lists import ViewerLists
+from agenttrace.query.viewer_many import ViewerMany
 from agenttrace.query.viewer_runs import ViewerRuns
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["TraceViewer"]
 
 
-class TraceViewer(ViewerRuns, ViewerSearch, ViewerLists, ViewerAliases):
+class TraceViewer(ViewerRuns, ViewerMany, ViewerSearch, ViewerLists, ViewerAliases):
     """
     Read conversations.
 
