@@ -37,8 +37,10 @@ _TERMINAL_STYLES = {
     "": "",
     "agent": "bold",
     "bad": "bold red",
+    "bar": "blue",
     "dim": "dim",
     "guide": "dim",
+    "hot": "bold yellow",
     "id": "cyan",
     "ok": "green",
     "tool": "",
@@ -64,7 +66,7 @@ def choose_glyphs(stream: IO[str] | None = None) -> Glyphs:
     """Give the Unicode glyphs where the stream can write them, as text in memory can, else ASCII ones."""
     encoding = getattr(stream or sys.stdout, "encoding", None) or ("ascii" if stream is None else "utf-8")
     try:
-        "├─└│✔✘⊘◼‼●…·→»".encode(encoding)
+        "├─└│✔✘⊘◼‼●…·→»━▸".encode(encoding)
     except (UnicodeError, LookupError):
         return ASCII
     return UNICODE

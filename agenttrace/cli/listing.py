@@ -12,9 +12,8 @@ import click
 from agenttrace.cli.console import build_console, choose_glyphs, note, print_json, print_lines
 from agenttrace.cli.options import database_option, json_option, limit_option
 from agenttrace.cli.reading import open_viewer
-from agenttrace.query.lines import Glyphs, Span
+from agenttrace.query.lines import Glyphs, Span, mark_span
 from agenttrace.query.render_summary import shorten_id
-from agenttrace.query.render_tree import mark_span
 from agenttrace.query.table import Column, render_table
 from agenttrace.query.text import render_count, render_duration
 

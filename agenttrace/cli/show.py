@@ -42,6 +42,11 @@ _PAGE = 1000
 @click.option("--turn", type=click.IntRange(min=0), metavar="N", help="Only this turn.")
 @click.option("--event", "event_id", metavar="ID", help="One event with all its columns and its payload.")
 @click.option("--full", is_flag=True, help="Nothing left out: every sibling, every payload whole.")
+@click.option("--all", "unfolded", is_flag=True, help="The whole tree: nothing folded, no siblings counted.")
+@click.option("--depth", type=click.IntRange(min=1), metavar="N", help="Only so many levels of the tree.")
+@click.option(
+    "--bars/--no-bars", default=True, help="When each operation ran, from 70 columns on.  [default: bars]"
+)
 @click.option("--tree", "shape", flag_value="tree", help="As a tree.  [default]")
 @click.option("--timeline", "shape", flag_value="timeline", help="As a list in the order of time.")
 @click.option("--follow", is_flag=True, help="As a list, and wait for more until it ends.")
@@ -62,6 +67,9 @@ def command(
     turn: int | None,
     event_id: str | None,
     full: bool,
+    unfolded: bool,
+    depth: int | None,
+    bars: bool,
     shape: str | None,
     follow: bool,
     for_llm: bool,
@@ -94,7 +102,19 @@ def command(
         elif shape == "timeline":
             _show_timeline(viewer, conversation_id, agent, turn, full, as_json)
         else:
-            _show_tree(viewer, conversation_id, agent, turn, full, as_json)
+            tree = _choose_tree(viewer, conversation_id, agent, turn, as_json)
+            if as_json and tree is not None:
+                _print_tree_as_json(viewer, tree)
+                return
+            print_tree(
+                viewer,
+                conversation_id,
+                build_console(),
+                tree=tree,
+                full=full or unfolded,
+                bars=bars,
+                depth=depth,
+            )
 
 
 # For a language model
@@ -110,26 +130,28 @@ def _show_for_llm(
 # Tree
 
 
-def _show_tree(
-    viewer: TraceViewer, conversation_id: str, agent: str | None, turn: int | None, full: bool, as_json: bool
-) -> None:
-    tree: Tree | None = None
-    if as_json or agent is not None or turn is not None:
-        tree = viewer.tree(conversation_id)
-    if tree is not None and (agent is not None or turn is not None):
+def _choose_tree(
+    viewer: TraceViewer, conversation_id: str, agent: str | None, turn: int | None, is_needed: bool
+) -> Tree | None:
+    """Give the tree, or what of it is asked for; None where it is the whole and not needed yet."""
+    if not is_needed and agent is None and turn is None:
+        return None
+    tree = viewer.tree(conversation_id)
+    if agent is not None or turn is not None:
         tree = tree.branch(lambda node: _is_wanted(node, agent, turn))
         if not tree.nodes:
             note("nothing fits.")
-    if as_json and tree is not None:
-        conversation = viewer.conversation(conversation_id)
-        print_json(
-            {
-                "conversation": {**asdict(conversation), "status": viewer.status(conversation)},
-                "nodes": [node_to_data(at, node) for at, node in enumerate(tree.nodes)],
-            }
-        )
-        return
-    print_tree(viewer, conversation_id, build_console(), tree=tree, full=full)
+    return tree
+
+
+def _print_tree_as_json(viewer: TraceViewer, tree: Tree) -> None:
+    conversation = viewer.conversation(tree.conversation_id)
+    print_json(
+        {
+            "conversation": {**asdict(conversation), "status": viewer.status(conversation)},
+            "nodes": [node_to_data(at, node) for at, node in enumerate(tree.nodes)],
+        }
+    )
 
 
 def _is_wanted(node: TreeNode, agent: str | None, turn: int | None) -> bool:
@@ -145,6 +167,8 @@ def print_tree(
     *,
     tree: Tree | None = None,
     full: bool = False,
+    bars: bool = True,
+    depth: int | None = None,
 ) -> None:
     """Print the header and the tree of a conversation."""
     glyphs = choose_glyphs(console.file)
@@ -154,7 +178,8 @@ def print_tree(
     counts = Counter(fates.values())
     print_lines(console, render_header(conversation, status, counts, width=console.width, glyphs=glyphs))
     shown = tree if tree is not None else viewer.tree(conversation_id, fates=fates)
-    print_lines(console, render_tree(shown, width=console.width, glyphs=glyphs, full=full))
+    lines = render_tree(shown, width=console.width, glyphs=glyphs, full=full, bars=bars, depth=depth)
+    print_lines(console, lines)
 
 
 def node_to_data(at: int, node: TreeNode) -> dict[str, Any]:

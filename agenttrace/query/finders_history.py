@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from agenttrace.query.critical_path import trace_critical_path
 from agenttrace.query.findings import Finding
 from agenttrace.query.loaded_run import LoadedRun, percentile
 from agenttrace.query.text import render_cost, render_count, render_duration
@@ -118,7 +119,7 @@ def _slow_path(run: LoadedRun, limits: Thresholds) -> Iterator[Finding]:
         usual_ms = percentile([float(each) for _, _, each in before], share)
         if len(before) < limits.history_count or took_ms <= limits.slow_factor * usual_ms:
             continue
-        own_ns = _critical_path(run, root)
+        own_ns = trace_critical_path(run.nodes, root)
         most = max(own_ns, key=lambda at: (own_ns[at], -at))
         slowest = run.nodes[most]
         lost = render_duration(own_ns[most] / 1e6)
@@ -128,32 +129,3 @@ def _slow_path(run: LoadedRun, limits: Thresholds) -> Iterator[Finding]:
             f"{render_duration(usual_ms)}; {what} alone {lost}"
         )
         yield _finding(run, "slow_path", 0.6, sentence, most)
-
-
-def _critical_path(run: LoadedRun, root: int) -> dict[int, int]:
-    """
-    Give the time that each operation on the critical path was the one that was waited for, in ns.
-
-    From the end backwards: of the operations inside, the one that ended last was waited for until it
-    ended; before it began, the one that ended last before that.
-    """
-    own_ns: dict[int, int] = {}
-    waiting = [(root, run.nodes[root].end_ns or run.nodes[root].start_ns)]
-    while waiting:
-        at, until_ns = waiting.pop()
-        node = run.nodes[at]
-        lost_ns = 0
-        inside = sorted(
-            (child for child in node.children if run.nodes[child].end_ns is not None),
-            key=lambda child: (run.nodes[child].end_ns or 0, child),
-            reverse=True,
-        )
-        for child in inside:
-            end_ns = run.nodes[child].end_ns or 0
-            if end_ns > until_ns:
-                continue
-            lost_ns += until_ns - end_ns
-            waiting.append((child, end_ns))
-            until_ns = run.nodes[child].start_ns
-        own_ns[at] = lost_ns + max(0, until_ns - node.start_ns)
-    return own_ns

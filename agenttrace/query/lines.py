@@ -13,11 +13,22 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from agenttrace.query.text import cell_width, fit
+from agenttrace.query.text import cell_width, fit, sanitize
 
-__all__ = ["ASCII", "STYLES", "UNICODE", "Glyphs", "Line", "Span", "fit_line", "line_width", "render_plain"]
+__all__ = [
+    "ASCII",
+    "STYLES",
+    "UNICODE",
+    "Glyphs",
+    "Line",
+    "Span",
+    "fit_line",
+    "line_width",
+    "mark_span",
+    "render_plain",
+]
 
-STYLES = ("", "agent", "bad", "dim", "guide", "id", "ok", "tool", "turn", "value", "warn")
+STYLES = ("", "agent", "bad", "bar", "dim", "guide", "hot", "id", "ok", "tool", "turn", "value", "warn")
 """What a span can mean; the command line maps each to a terminal style."""
 
 
@@ -43,6 +54,14 @@ class Glyphs:
     dot: str
     arrow: str
     deep: str
+    own: str
+    """In a bar: an operation worked itself."""
+    inside: str
+    """In a bar: what it called worked."""
+    tick: str
+    """In a bar: an operation shorter than half a cell."""
+    critical: str
+    """Stands before the bar of what the run waited for."""
     marks: dict[str, str]
     """From a status to its mark; a status whose mark is no plain tick or cross says its word too."""
 
@@ -58,6 +77,10 @@ UNICODE = Glyphs(
     dot=" · ",
     arrow="→",
     deep="»",
+    own="━",
+    inside="─",
+    tick="▏",
+    critical="▸",
     marks={
         "ok": "✔",
         "error": "✘",
@@ -79,6 +102,10 @@ ASCII = Glyphs(
     dot=" - ",
     arrow="->",
     deep=">",
+    own="=",
+    inside="-",
+    tick="|",
+    critical="*",
     marks={
         "ok": "ok",
         "error": "FAILED",
@@ -91,6 +118,22 @@ ASCII = Glyphs(
         "failed": "FAILED",
     },
 )
+
+
+_MARK_STYLES = {
+    "ok": "ok",
+    "completed": "ok",
+    "error": "bad",
+    "failed": "bad",
+    "interrupted": "bad",
+    "running": "warn",
+    "out of contact": "warn",
+}
+
+
+def mark_span(status: str, glyphs: Glyphs = UNICODE) -> Span:
+    """Give the mark of a status: a symbol, with its word where the symbol is not a tick or a cross."""
+    return Span(glyphs.marks.get(status, sanitize(status)), _MARK_STYLES.get(status, "warn"))
 
 
 def line_width(line: Iterable[Span]) -> int:

@@ -39,5 +39,11 @@ def split_event_id(event_id: str | None) -> tuple[str, int]:
 
 def order_key(event: Event) -> OrderKey:
     """Give the key by which timelines and trees are sorted."""
-    process_id, frame = split_event_id(event.event_id)
-    return time_ns(event), process_id, frame, event.event_id or "", event.id or 0
+    event_id = event.event_id
+    if event.ts_ns is not None and event_id is not None and event_id[16:17] == "-":
+        try:  # as the recorder writes it; half of the time of a sort is spent here
+            return event.ts_ns, event_id[:16], int(event_id[17:], 16), event_id, event.id or 0
+        except ValueError:
+            pass
+    process_id, frame = split_event_id(event_id)
+    return time_ns(event), process_id, frame, event_id or "", event.id or 0

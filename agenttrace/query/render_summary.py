@@ -8,8 +8,7 @@ from collections.abc import Iterator, Mapping
 
 from agenttrace.events import FATES
 from agenttrace.query.describe import describe_tokens
-from agenttrace.query.lines import UNICODE, Glyphs, Line, Span, fit_line, line_width
-from agenttrace.query.render_tree import mark_span
+from agenttrace.query.lines import UNICODE, Glyphs, Line, Span, fit_line, line_width, mark_span
 from agenttrace.query.text import cell_width, fit, pluralize, render_count, render_duration, sanitize
 from agenttrace.store.rows import ConversationRow
 

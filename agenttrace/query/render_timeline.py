@@ -11,8 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from agenttrace.query.describe import describe_event
-from agenttrace.query.lines import UNICODE, Glyphs, Line, Span, fit_line, line_width
-from agenttrace.query.render_tree import mark_span
+from agenttrace.query.lines import UNICODE, Glyphs, Line, Span, fit_line, line_width, mark_span
 from agenttrace.query.text import cell_width, fit, render_clock, render_duration, sanitize
 
 if TYPE_CHECKING:

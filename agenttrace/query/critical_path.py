@@ -1,0 +1,102 @@
+"""
+What a run waited for: when each operation lay, how long it worked itself, and the path that decided the end.
+
+Pure and iterative. An operation whose end nobody saw has no interval, and is never on the path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from agenttrace.query.tree import Tree, TreeNode
+
+__all__ = ["find_waits", "interval_of", "own_ns_of", "trace_critical_path"]
+
+_LEAST_SHARE = 0.05
+"""Of its root's time; what was waited for less is not worth a mark."""
+
+
+def interval_of(node: TreeNode) -> tuple[int, int] | None:
+    """Give when a node began and ended, in ns; None for events, and where the end is not known."""
+    if node.family == "event" or "rebuilt" in node.notes:
+        return None
+    if node.duration_ms is not None:
+        return node.start_ns, node.start_ns + max(0, int(node.duration_ms * 1e6))
+    if node.end_ns is not None and node.status != "interrupted":
+        return node.start_ns, max(node.start_ns, node.end_ns)
+    return None
+
+
+def own_ns_of(nodes: Sequence[TreeNode], at: int) -> int | None:
+    """Give the time in which none of a node's operations ran; None where that cannot be known."""
+    whole = interval_of(nodes[at])
+    if whole is None:
+        return None
+    inside = sorted(filter(None, (interval_of(nodes[child]) for child in nodes[at].children)))
+    own, since = 0, whole[0]
+    for start, end in inside:
+        if start > since:
+            own += min(start, whole[1]) - since
+        since = max(since, min(end, whole[1]))
+    return own + max(0, whole[1] - since)
+
+
+def trace_critical_path(nodes: Sequence[TreeNode], root: int) -> dict[int, int]:
+    """
+    Give the time that each operation on the critical path was the one that was waited for, in ns.
+
+    From the end backwards: of the operations inside, the one that ended last was waited for until it
+    ended; before it began, the one that ended last before that.
+    """
+    own_ns: dict[int, int] = {}
+    waiting = [(root, nodes[root].end_ns or nodes[root].start_ns)]
+    while waiting:
+        at, until_ns = waiting.pop()
+        node = nodes[at]
+        lost_ns = 0
+        inside = sorted(
+            (child for child in node.children if nodes[child].end_ns is not None),
+            key=lambda child: (nodes[child].end_ns or 0, child),
+            reverse=True,
+        )
+        for child in inside:
+            end_ns = nodes[child].end_ns or 0
+            if end_ns > until_ns:
+                continue
+            lost_ns += until_ns - end_ns
+            waiting.append((child, end_ns))
+            until_ns = nodes[child].start_ns
+        own_ns[at] = lost_ns + max(0, until_ns - node.start_ns)
+    return own_ns
+
+
+def find_waits(tree: Tree) -> tuple[set[int], list[tuple[int, int, float]]]:
+    """
+    Say what the roots of a tree waited for.
+
+    Returns:
+        The operations on the critical path that were waited for, themselves or what is inside, at least
+        5 % of their root's time; and those that were waited for themselves, the longest first, each with
+        the time in ns and its share of the root's.
+    """
+    nodes = tree.nodes
+    marked: set[int] = set()
+    waits: list[tuple[int, int, float]] = []
+    for root in tree.roots:
+        end_ns = nodes[root].end_ns
+        if nodes[root].family == "event" or end_ns is None or end_ns <= nodes[root].start_ns:
+            continue
+        total_ns = end_ns - nodes[root].start_ns
+        own_ns = trace_critical_path(nodes, root)
+        with_inside = dict(own_ns)
+        for at in sorted(own_ns, reverse=True):  # parents stand before their children
+            parent = nodes[at].parent
+            if parent in with_inside and at != root:
+                with_inside[parent] += with_inside[at]
+        marked |= {at for at, ns in with_inside.items() if ns >= _LEAST_SHARE * total_ns}
+        waits += [
+            (at, ns, ns / total_ns)
+            for at, ns in own_ns.items()
+            if ns >= _LEAST_SHARE * total_ns and nodes[at].family != "agent"
+        ]
+    return marked, sorted(waits, key=lambda each: (-each[1], each[0]))
