@@ -53,7 +53,11 @@ def _check(module: ModuleType) -> Iterator[Patch]:
     yield from ()
 
 
-_sdk = ModelSdk("anthropic", {"/v1/messages": Api(ask_message, Message)}, _provider_of)
+_sdk = ModelSdk(
+    "anthropic",
+    {"/v1/messages": Api(ask_message, Message, "agenttrace.integrations.replies_messages")},
+    _provider_of,
+)
 _libraries = (_sdk.library(_check), tool_library())
 
 

@@ -60,7 +60,10 @@ def _check(module: ModuleType) -> Iterator[Patch]:
 
 _sdk = ModelSdk(
     "openai",
-    {"/chat/completions": Api(ask_chat, Chat), "/responses": Api(ask_response, Response)},
+    {
+        "/chat/completions": Api(ask_chat, Chat, "agenttrace.integrations.replies_chat"),
+        "/responses": Api(ask_response, Response, "agenttrace.integrations.replies_responses"),
+    },
     provider_of,
 )
 _library = _sdk.library(_check)

@@ -13,13 +13,16 @@ import sys
 import weakref
 from collections.abc import Mapping
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agenttrace.capture.turns import ModelTurn
 from agenttrace.capture.user_code import OWN, UserCode
 from agenttrace.errors import contained
 from agenttrace.integrations.sdk_bytes import BodyBytes, parse_whole
 from agenttrace.integrations.sdk_reading import Answer, Api, Asked, field_of
+
+if TYPE_CHECKING:
+    from agenttrace.capture.turn_replay import Replayed
 
 __all__ = ["Answer", "Api", "Asked", "Exchange", "field_of", "find_caller"]
 
@@ -32,11 +35,13 @@ class Exchange:
     __slots__ = (
         "__weakref__",
         "answer",
+        "asked",
         "body",
         "handled",
         "is_pulling",
         "is_streamed",
         "name",
+        "replayed",
         "response",
         "turn",
     )
@@ -57,6 +62,40 @@ class Exchange:
         """Keeps the bytes of a body that the program reads itself."""
         self.is_pulling = False
         """A read goes on, and says itself how it ends."""
+        self.asked: tuple[Api, Any] | None = None
+        """Where the request goes to, and its body; kept in a replay alone."""
+        self.replayed: Replayed | None = None
+        """What a replay gives in the place of the provider's answers."""
+
+    # ------------------------------------------------------------- in a replay
+
+    def ask_replay(self, *, is_async: bool) -> None:
+        """
+        Ask the replay that goes on what to answer.
+
+        Raises:
+            ReplayError: Nothing like the request was recorded, or nothing of it can be given.
+        """
+        turn = self.turn
+        self.replayed = None if turn is None else turn.ask()
+        if self.replayed is not None:
+            from agenttrace.integrations.sdk_replay import refuse_unanswerable  # late: a replay's alone
+
+            refuse_unanswerable(self.replayed, is_async)
+
+    async def wait_as_recorded(self) -> None:
+        """Wait, where the recorded request was cancelled while it waited."""
+        if self.replayed is not None:
+            from agenttrace.integrations.sdk_replay import wait_as_recorded  # late: a replay's alone
+
+            await wait_as_recorded(self.replayed, self.is_streamed)
+
+    def answer_replayed(self, client: Any, request: Any) -> None:
+        """Have *request*, which the SDK is about to send, answered by the replay, if that has an answer."""
+        if self.replayed is not None and self.asked is not None:
+            from agenttrace.integrations.sdk_replay import prepare_answer  # late: a replay's alone
+
+            prepare_answer(client, request, self.replayed, *self.asked, self.is_streamed)
 
     # ------------------------------------------------------------- as the request ends
 

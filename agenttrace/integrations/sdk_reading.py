@@ -48,6 +48,8 @@ class Api(NamedTuple):
     """Reads a request's body."""
     answer: Callable[[], Answer]
     """Makes an empty answer."""
+    wire: str
+    """The module that writes a recorded answer in the provider's form, for a replay."""
 
 
 def field_of(source: Any, name: str) -> Any:

@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from types import ModuleType
 from typing import Any
 
-from agenttrace.capture.context import SWITCH
+from agenttrace.capture.context import PIPE, SWITCH
 from agenttrace.capture.turns import model_turn
 from agenttrace.errors import contained
 from agenttrace.integrations.patching import Library, Patch, note_problem
@@ -110,7 +110,10 @@ class ModelSdk:
                 input=asked.input,
                 params=asked.params or None,
             )
-            return Exchange(self.name, api.answer(), bool(kwargs.get("stream")), turn.open())
+            exchange = Exchange(self.name, api.answer(), bool(kwargs.get("stream")), turn.open())
+            if PIPE.substitute is not None:
+                exchange.asked = (api, body)
+            return exchange
         return None
 
     def _build_request(self, request: Callable[..., Any]) -> Callable[..., Any]:
@@ -122,6 +125,8 @@ class ModelSdk:
             making = _Making(exchange)
             _MAKING.set(making)
             try:
+                if exchange is not None and PIPE.substitute is not None:
+                    exchange.ask_replay(is_async=False)
                 result = request(client, *args, **kwargs)
             except BaseException as exc:
                 if exchange is not None:
@@ -145,6 +150,9 @@ class ModelSdk:
             making = _Making(exchange)
             _MAKING.set(making)
             try:
+                if exchange is not None and PIPE.substitute is not None:
+                    exchange.ask_replay(is_async=True)
+                    await exchange.wait_as_recorded()
                 result = await request(client, *args, **kwargs)
             except BaseException as exc:
                 if exchange is not None:
@@ -186,7 +194,10 @@ class ModelSdk:
             if exchange is not None and exchange.turn is not None:
                 exchange.response = None
                 exchange.turn.begin_attempt()
-            return build(client, *args, **kwargs)
+            built = build(client, *args, **kwargs)
+            if exchange is not None and exchange.replayed is not None:
+                exchange.answer_replayed(client, built)
+            return built
 
         return build_request
 
@@ -195,6 +206,8 @@ class ModelSdk:
         def calculate_retry_timeout(client: Any, *args: Any, **kwargs: Any) -> Any:
             timeout_s = calculate(client, *args, **kwargs)
             exchange = self._mine()
+            if exchange is not None and exchange.replayed is not None:
+                timeout_s = 0.0  # nobody has to be spared
             if exchange is not None and exchange.turn is not None:
                 caught = sys.exception()
                 with contained(f"{self._place}.retry"):
