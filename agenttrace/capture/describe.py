@@ -24,6 +24,8 @@ _CHAIN_LIMIT_COUNT = 16
 _LEAVES_LIMIT_COUNT = 50
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _PLUMBING = tuple(os.path.join(_PACKAGE, name) + os.sep for name in ("capture", "integrations", "cassette"))
+_MODEL_SDKS = ("openai", "anthropic")
+_BODY_LIMIT_BYTES = 2_048
 _PLAIN = (str, int, float, bool, type(None), bytes)
 
 
@@ -36,7 +38,7 @@ def build_error(exc: BaseException, *, is_brief: bool = False) -> dict[str, Any]
         is_brief: Of the frames, give the one that raised alone, and no causes.
 
     Returns:
-        ``{type, module, message, frames, cause, leaves, notes}``; the last three only where
+        ``{type, module, message, frames, cause, leaves, notes, response}``; the last four only where
         there are any. Frames stand outermost first, without our own, at most 50.
     """
     error: dict[str, Any] = _build_one(exc)
@@ -64,7 +66,24 @@ def _build_one(exc: BaseException) -> dict[str, Any]:
     notes = getattr(exc, "__notes__", None)
     if isinstance(notes, list) and notes:
         described["notes"] = [note for note in notes[:10] if type(note) is str]
+    response = _response_of(exc)
+    if response is not None:
+        described["response"] = response
     return described
+
+
+def _response_of(exc: BaseException) -> dict[str, Any] | None:
+    """Give the status and body that a model's SDK raised *exc* for; its text may lack most of them."""
+    if type(exc).__module__.partition(".")[0] not in _MODEL_SDKS:
+        return None
+    kept = getattr(exc, "__dict__", {})
+    status, body = kept.get("status_code"), kept.get("body")
+    if type(status) is not int and body is None:
+        return None
+    told: dict[str, Any] = {"status": status if type(status) is int else None}
+    if type(body) in (dict, str) and len(encode_value(body)) <= _BODY_LIMIT_BYTES:
+        told["body"] = body
+    return told
 
 
 def _message_of(exc: BaseException) -> str:

@@ -3,7 +3,7 @@ What a replay gives in the place of a model's answer, for one turn.
 
 Invariants: a turn asks once, however many turns (a framework's, an SDK's) are that same one; its
 recorded attempts are given one by one, each once, and then its end. What the substitute raises is
-the program's to see. Cost while no replay goes on: nothing here is imported.
+the program's to see. Cost while no replay goes on: none.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from agenttrace.capture.context import PIPE, Operation
 from agenttrace.capture.turn_facts import TurnFacts
+from agenttrace.errors import contained
 
 if TYPE_CHECKING:
     from agenttrace.capture.substitution import RecordedTurn
 
-__all__ = ["Replayed", "ask_substitute"]
+__all__ = ["Replayed", "TurnReplay"]
 
 
 class Replayed:
@@ -27,13 +28,28 @@ class Replayed:
     def __init__(self, recorded: RecordedTurn) -> None:
         self.recorded = recorded
         self._attempts = deque(recorded.attempts)
+        self._is_told = False
 
     def next_failure(self) -> Mapping[str, Any] | None:
         """Give the next attempt that failed, each once; None once the last attempt is the next."""
         return self._attempts.popleft() if self._attempts else None
 
-    def facts(self) -> TurnFacts:
-        """Give what was said of the turn, to fill in what the program does not say of it again."""
+    def tell(self, facts: TurnFacts) -> Any:
+        """
+        Give the answer, and let what was said of it fill in what is not said again in *facts*.
+
+        Raises:
+            Exception: What the recorded turn ended with.
+        """
+        if self.recorded.exception is not None:
+            raise self.recorded.exception
+        if not self._is_told:
+            self._is_told = True
+            with contained("capture.tell_recorded"):
+                facts.take(self._facts())
+        return self.recorded.output
+
+    def _facts(self) -> TurnFacts:
         recorded = self.recorded
         facts = TurnFacts(recorded.provider)
         facts.answered = recorded.model
@@ -42,15 +58,24 @@ class Replayed:
         return facts
 
 
-def ask_substitute(
-    operation: Operation | None, model: str, provider: str | None, input: Any, params: Any
-) -> Replayed | None:
-    """
-    Ask the replay that goes on; None where the request is to be sent.
+class TurnReplay:
+    """The question of one turn, asked once."""
 
-    Raises:
-        ReplayError: Nothing like it was recorded, and nothing may be sent.
-    """
-    substitute = PIPE.substitute
-    recorded = None if substitute is None else substitute.turn(operation, model, provider, input, params)
-    return None if recorded is None else Replayed(recorded)
+    def __init__(self, operation: Operation, model: str, input: Any, params: Any) -> None:
+        self._operation = operation
+        self._model = model
+        self._given: tuple[Any, Any] | None = (input, params)
+        self._replayed: Replayed | None = None
+
+    def ask(self, provider: str | None) -> Replayed | None:
+        """
+        Ask the replay that goes on; None where the request is to be sent.
+
+        Raises:
+            ReplayError: Nothing like it was recorded, and nothing may be sent.
+        """
+        substitute, given, self._given = PIPE.substitute, self._given, None
+        if substitute is not None and given is not None:
+            recorded = substitute.turn(self._operation, self._model, provider, *given)
+            self._replayed = None if recorded is None else Replayed(recorded)
+        return self._replayed

@@ -10,7 +10,7 @@ and the outer ends once both have ended.
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from agenttrace.capture import context
 from agenttrace.capture.agents import select_model
@@ -23,11 +23,9 @@ from agenttrace.capture.handles import ScopeHandle
 from agenttrace.capture.rebuilt import TurnCalls
 from agenttrace.capture.turn_attempts import TurnAttempts
 from agenttrace.capture.turn_facts import TurnFacts
+from agenttrace.capture.turn_replay import Replayed, TurnReplay
 from agenttrace.capture.turn_rows import write_call, write_turn
 from agenttrace.errors import contain, contained
-
-if TYPE_CHECKING:
-    from agenttrace.capture.turn_replay import Replayed
 
 __all__ = ["ModelTurn", "model_turn"]
 
@@ -67,10 +65,8 @@ class ModelTurn(ScopeHandle):
         self._is_answered = False
         """A turn inside has answered for this one; the next one is a turn of its own."""
         self._calls: TurnCalls | None = None
-        self._replayed: Replayed | None = None
-        self._has_asked = False
-        """A replay was asked for this turn; ``_replayed`` is what it said."""
-        self._has_taken = False
+        self._replay: TurnReplay | None = None
+        """Of the outermost of the turns that are this one, while a replay goes on."""
 
     # ------------------------------------------------------------- open, leave, close
 
@@ -162,8 +158,9 @@ class ModelTurn(ScopeHandle):
     def _begin(self, operation: Operation) -> None:
         operation.__dict__["turn"] = self
         self._operation = operation
-        if PIPE.substitute is None:
-            self._input = None  # contexts may keep the operation for long
+        if PIPE.substitute is not None and self._outer is None:
+            self._replay = TurnReplay(operation, self._model, self._input, self._params)
+        self._input = None  # contexts may keep the operation for long
         self._deltas = Deltas(operation, {**self._turn_column, "model": self._model})
         self._attempts = TurnAttempts(operation)
 
@@ -225,40 +222,18 @@ class ModelTurn(ScopeHandle):
             ReplayError: Nothing like it was recorded, and nothing may be sent.
         """
         root = self._root()
-        if PIPE.substitute is not None and root._operation is not None and not root._has_asked:
-            from agenttrace.capture.turn_replay import ask_substitute  # late: only a replay needs it
-
-            root._has_asked = True
-            asked, root._input = root._input, None
-            root._replayed = ask_substitute(
-                root._operation, root._model, root._facts.provider, asked, root._params
-            )
-        return root._replayed
+        return None if root._replay is None else root._replay.ask(root._facts.provider)
 
     @property
     def recorded(self) -> Any:
         """
         The answer that was recorded for this turn, in a replay; None while none goes on.
 
-        What a turn made by hand asks cannot be kept from being asked, so its program looks here first.
-
         Raises:
             Exception: What the recorded turn ended with, if it failed.
         """
         replayed = self.ask()
-        if replayed is None:
-            return None
-        if replayed.recorded.exception is not None:
-            raise replayed.recorded.exception
-        self.take_recorded(replayed)
-        return replayed.recorded.output
-
-    def take_recorded(self, replayed: Replayed) -> None:
-        """Let what was recorded fill in what is not said of this turn again; a second time does nothing."""
-        if not self._has_taken:
-            self._has_taken = True
-            with contained("capture.take_recorded"):
-                self._facts.take(replayed.facts())
+        return None if replayed is None else replayed.tell(self._facts)
 
     # ------------------------------------------------------------- what is known meanwhile
 

@@ -116,11 +116,11 @@ def iter_events(answered: Answered, request: Mapping[str, Any]) -> Iterator[byte
         yield chunk(index, {"role": message["role"], "content": None if has_calls else "", "refusal": None})
         for delta in _deltas(message):
             yield chunk(index, delta)
-        if not answered.is_cut:
+        if not answered.is_cut and answered.failure is None:
             yield chunk(index, {}, _stop_of(answered, message))
     if answered.is_cut:
         return
-    if answered.usage is not None:
+    if answered.usage is not None and answered.failure is None:
         yield sent_event({**head, "choices": [], "usage": usage_of(answered.usage)})
     if answered.failure is None:
         yield sent_event("[DONE]")

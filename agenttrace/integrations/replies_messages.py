@@ -42,7 +42,9 @@ def build_body(answered: Answered, request: Mapping[str, Any]) -> dict[str, Any]
         "type": "message",
         "role": "assistant",
         "model": answered.model,
-        "content": [block | {"input": _parsed(block["input"])} if "input" in block else block for block in blocks],
+        "content": [
+            block | {"input": _parsed(block["input"])} if "input" in block else block for block in blocks
+        ],
         "stop_reason": _stop_of(answered, blocks),
         "stop_sequence": None,
         "usage": _usage_of(answered.usage),
@@ -107,7 +109,7 @@ def _emit(kind: str, **fields: Any) -> bytes:
 def iter_events(answered: Answered, request: Mapping[str, Any]) -> Iterator[bytes]:
     """Give the events of the answer as a stream; of one that is cut, those that had come."""
     whole = build_body(answered, request)
-    blocks = _blocks(answered)
+    blocks, is_cut = _blocks(answered), answered.is_cut or answered.failure is not None
     begun = {**whole, "content": [], "stop_reason": None, "usage": {**whole["usage"], "output_tokens": 1}}
     yield _emit("message_start", message=begun)
     for index, block in enumerate(blocks):
@@ -116,9 +118,11 @@ def iter_events(answered: Answered, request: Mapping[str, Any]) -> Iterator[byte
         yield _emit("content_block_start", index=index, content_block=empty)
         for delta in _deltas(block):
             yield _emit("content_block_delta", index=index, delta=delta)
-        if not answered.is_cut or index + 1 < len(blocks):
+        if not is_cut or index + 1 < len(blocks):
             yield _emit("content_block_stop", index=index)
-    if not answered.is_cut:
+    if answered.failure is not None:
+        yield build_failure_event(answered, {"message": answered.failure})
+    elif not is_cut:
         ending = {"stop_reason": whole["stop_reason"], "stop_sequence": None}
         yield _emit("message_delta", delta=ending, usage=whole["usage"])
         yield _emit("message_stop")

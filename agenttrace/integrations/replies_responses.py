@@ -25,7 +25,7 @@ __all__ = ["build_body", "build_failure_event", "iter_events"]
 _ENDS = ("completed", "failed", "cancelled", "in_progress", "queued")
 _CUT_SHORT = {"length": "max_output_tokens", "max_tokens": "max_output_tokens"}
 _CUT_SHORT |= {"max_output_tokens": "max_output_tokens", "content_filter": "content_filter"}
-_SAID_AGAIN = {
+_SAID_AGAIN: dict[str, Any] = {
     "instructions": None,
     "max_output_tokens": None,
     "metadata": {},
@@ -157,7 +157,8 @@ def _iter_item(emit: _Emit, index: int, item: dict[str, Any], is_cut: bool) -> I
 def _iter_part(emit: _Emit, at: dict[str, Any], part: Mapping[str, Any], is_cut: bool) -> Iterator[bytes]:
     is_refusal = part.get("type") == "refusal"
     name, kind = ("refusal", "refusal") if is_refusal else ("text", "output_text")
-    text, more = str(part.get(name) or ""), {} if is_refusal else {"logprobs": []}
+    text = str(part.get(name) or "")
+    more: dict[str, Any] = {} if is_refusal else {"logprobs": []}
     yield emit("response.content_part.added", **at, part={**part, name: ""})
     for piece in split_text(text):
         yield emit(f"response.{kind}.delta", **at, delta=piece, **more)

@@ -19,7 +19,7 @@ __all__ = ["Answered", "Part", "form_of", "read_parts", "sent_event", "split_jso
 
 Form = Literal["chat", "responses", "messages", "text", "nothing"]
 
-_PIECE_CHARS = 16
+_PIECE_CHARS = 8
 _BLOCKS = frozenset(("text", "thinking", "redacted_thinking", "tool_use", "reasoning_content", "refusal"))
 """Kinds that stand in a list of Anthropic's blocks, or in the content of a chat message."""
 
@@ -153,7 +153,9 @@ def _parts_of_items(items: Iterable[Any]) -> Iterator[Part]:
             arguments = _arguments_text(item.get("arguments"))
             yield Part("call", arguments, str(item.get("name")), item.get("call_id"))
         elif kind == "custom_tool_call":
-            yield Part("custom_call", str(item.get("input") or ""), str(item.get("name")), item.get("call_id"))
+            yield Part(
+                "custom_call", str(item.get("input") or ""), str(item.get("name")), item.get("call_id")
+            )
 
 
 def _text_of_reasoning(item: Mapping[str, Any]) -> str:

@@ -67,8 +67,27 @@ def failure_of(described: Mapping[str, Any], name: str) -> Failure | None:
             return Failure(0, kind=kind, message=message)
         said = _SAID.match(message)
         if root == name or said is not None:
-            return _failure_of_sdk(kind, message, said, links)
+            return _as_told(link, name) or _failure_of_sdk(kind, message, said, links)
     return None
+
+
+def _as_told(link: Mapping[str, Any], name: str) -> Failure | None:
+    """Give the failure from the status and the body that were kept beside its text."""
+    told = link.get("response")
+    body = told.get("body") if isinstance(told, Mapping) else None
+    if not isinstance(told, Mapping) or body is None:
+        return None
+    said = _SAID.match(str(link.get("message") or ""))
+    whole = _parsed(said[2] or "") if said is not None else None
+    if not isinstance(whole, Mapping):  # OpenAI's SDK keeps of a body what is under ``error``
+        whole = {"error": body} if name == "openai" and isinstance(body, Mapping) else body
+    content = whole if isinstance(whole, str) else json.dumps(whole)
+    event = body if name == "openai" else whole
+    return Failure(
+        told.get("status") or 500,
+        content.encode("utf-8", "replace"),
+        event=event if isinstance(event, Mapping) else {"message": str(link.get("message") or "")},
+    )
 
 
 def _failure_of_sdk(

@@ -25,6 +25,8 @@ from agenttrace.integrations.sdk_reading import Api
 __all__ = ["prepare_answer", "refuse_unanswerable", "wait_as_recorded"]
 
 _KEY = "agenttrace_reply"
+_IDS = {"request-id": "replayed", "x-request-id": "replayed"}
+"""The provider's own id of a request is not recorded; SDKs have one name each for it."""
 _CANCELLED_WAIT_S = 30.0
 _LEFT = (
     "the recorded program left this stream of {model} here, so what came after it was never recorded; "
@@ -213,7 +215,7 @@ def _build_reply(replayed: Replayed, api: Api, body: Any, is_streamed: bool, nam
 def _failed(failure: Failure, *, is_last: bool) -> Reply:
     if not failure.status:
         return Reply(0, {}, (), failure)
-    headers = {"content-type": "application/json"}
+    headers = {"content-type": "application/json", **_IDS}
     # What the SDK decides by the status stands, unless it would now decide otherwise than it did.
     if is_last:
         headers["x-should-retry"] = "false"
@@ -222,13 +224,11 @@ def _failed(failure: Failure, *, is_last: bool) -> Reply:
     return Reply(failure.status, headers, (failure.body,))
 
 
-def _answered(
-    replayed: Replayed, api: Api, body: Any, is_streamed: bool, failure: Failure | None
-) -> Reply:
+def _answered(replayed: Replayed, api: Api, body: Any, is_streamed: bool, failure: Failure | None) -> Reply:
     recorded = replayed.recorded
     wire = importlib.import_module(api.wire)  # late: the forms of the answers are a replay's alone
     is_left = recorded.status in ("stopped_early", "cancelled")
-    says_failure = failure is None and recorded.exception is None and recorded.error is not None
+    says_failure = (recorded.error or {}).get("type") == "ReturnedFailure"
     answered = Answered(
         recorded.output,
         recorded.model or "unknown",
@@ -241,7 +241,7 @@ def _answered(
     try:
         if not is_streamed:
             content = wire.build_body(answered, body)
-            return Reply(200, {"content-type": "application/json"}, (_encode(content),))
+            return Reply(200, {"content-type": "application/json", **_IDS}, (_encode(content),))
         chunks = tuple(wire.iter_events(answered, body))
     except Exception as exc:
         raise ReplayError(f"the recorded answer of {recorded.model} cannot be given again: {exc}") from exc
@@ -252,7 +252,7 @@ def _answered(
         ending = failure
     elif is_left:
         ending = ReplayError(_LEFT.format(model=recorded.model))
-    return Reply(200, {"content-type": "text/event-stream; charset=utf-8"}, chunks, ending)
+    return Reply(200, {"content-type": "text/event-stream; charset=utf-8", **_IDS}, chunks, ending)
 
 
 def _encode(content: Any) -> bytes:
