@@ -21,7 +21,7 @@ from agenttrace.store.connection import (
     too_new,
     translated,
 )
-from agenttrace.store.lockfile import POLL_S, hold_lock, lock_path
+from agenttrace.store.lockfile import HAS_LOCKS, POLL_S, hold_lock, lock_path
 from agenttrace.store.target import (
     Target,
     create_private_file,
@@ -140,7 +140,7 @@ def _connect_readonly(where: Target, busy_timeout_ms: int) -> StoreDatabase:
 
 def _await_migration(database: StoreDatabase, found: int) -> int:
     """Give another process, which may be making the database just now, a moment; gives the schema then."""
-    if not os.path.exists(lock_path(database.target)):
+    if HAS_LOCKS and not os.path.exists(lock_path(database.target)):
         return found
     for _ in range(_MIGRATION_POLLS):
         if found == SCHEMA_VERSION:

@@ -20,7 +20,10 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["POLL_S", "WAIT_S", "hold_lock", "lock_path"]
+HAS_LOCKS = fcntl is not None
+"""Whether a lock leaves a file that others see."""
+
+__all__ = ["HAS_LOCKS", "POLL_S", "WAIT_S", "hold_lock", "lock_path"]
 
 WAIT_S = 30.0
 POLL_S = 0.01

@@ -1,47 +1,36 @@
 """
 The writer: one background thread that drains this process's ring.
 
-The thread starts with the first event, rests while there is none, and ends when it
-is asked to: at a fork, so that no thread of ours is then inside SQLite or an import,
-and at shutdown. Invariant: every wait of the thread ends at once when it is asked to
-end. While events come it stores them every ``flush_interval_s``, and where they come by the
-dozen in longer strides of 0.25 s; callers call it only out of its rest, or when half of the
-ring is full.
+The thread starts with the first event, does its ``rounds``, and ends when it is asked to: at a fork,
+so that no thread of ours is then inside SQLite or an import, and at shutdown. Invariant: whoever
+drains holds the turn; callers call the thread only out of its rest, or when half of the ring is full.
 """
 
 from __future__ import annotations
 
-import queue
 import sys
 import time
 from _thread import get_ident, get_native_id
-from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from agenttrace import clock
 from agenttrace.errors import StoreBusy, contain, count_loss
-from agenttrace.write.housekeeping import Housekeeping
 from agenttrace.write.ring import Ring
+from agenttrace.write.rounds import Rounds
 from agenttrace.write.threads import Pause, has_ended, start_masked
 from agenttrace.write.turn import Turn
 
 if TYPE_CHECKING:
     from agenttrace.store.batch import Finish
-    from agenttrace.write.drain import Drain
 
 __all__ = ["FlushResult", "Writer"]
 
-_REST_S = 5.0
 _FORK_WAIT_S = 2.0
 _FORK_DRAIN_S = 0.5
 _EXIT_WAIT_S = 0.5
 _START_AGAIN_S = 1.0
 _START_WAIT_S = 2.0
 """Then another is started: without memory a thread may end before any code of ours runs in it."""
-_DENSE_COUNT = 50
-_DENSE_S = 0.25
-"""How long events wait for company after so many had to be stored: a batch costs 1 ms whatever is in it."""
 
 
 class FlushResult(NamedTuple):
@@ -53,15 +42,6 @@ class FlushResult(NamedTuple):
     """Events that wait in the ring."""
     dropped: int
     """Events that were given up, for whatever reason."""
-
-
-class _Request:
-    """Somebody waits for the next pass."""
-
-    __slots__ = ("is_done",)
-
-    def __init__(self) -> None:
-        self.is_done = False
 
 
 class Writer:
@@ -88,14 +68,13 @@ class Writer:
         self.ring = ring
         self.turn = turn
         self.is_threaded = is_threaded
-        self._flush_interval_s = max(flush_interval_s, 0.001)
-        self._is_dense = False
-        self._rest_s = min(_REST_S, sync_interval_s or _REST_S)
-        self._housekeeping = Housekeeping(ring, sync_interval_s)
-        self._calls: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self._busy_pause = Pause(0.01, 0.25)
-        self._failed_pause = Pause(0.1, 5.0)
-        self._requests: deque[_Request] = deque()
+        self._rounds = Rounds(
+            ring,
+            turn,
+            self._must_end,
+            flush_interval_s=flush_interval_s,
+            sync_interval_s=sync_interval_s,
+        )
         self._forkers: set[int] = set()
         """Threads that are forking now."""
         self._native_ids: set[int] = set()
@@ -111,7 +90,7 @@ class Writer:
     def call(self) -> None:
         """Tell the thread that there is something to do; start it when there is none."""
         if self._is_alive():
-            self._calls.put(None)
+            self._rounds.call()
         else:
             self._start()
 
@@ -130,8 +109,7 @@ class Writer:
         if self._is_inside() or self.ring.is_closed:
             return
         self.ring.absorb()
-        request = _Request()
-        self._requests.append(request)
+        request = self._rounds.ask()
         self.call()
         poll = Pause(0.0002, 0.005)
         while not (request.is_done or self.turn.stopped or self.ring.is_closed):
@@ -175,13 +153,13 @@ class Writer:
                 try:
                     sink, drain = turn.open()
                     if recover:
-                        self._housekeeping.run(sink, drain, lambda: False, now=True)
+                        self._rounds.keep_house(sink, drain)
                         recover = False
                     while drain.step(finish):
                         pass
                     return True
                 except StoreBusy:
-                    pause_s = self._busy_pause.longer()
+                    pause_s = self._rounds.busy_pause.longer()
                     if not is_patient:
                         return False
                     if deadline_s is not None and time.monotonic() + pause_s > deadline_s:
@@ -200,7 +178,7 @@ class Writer:
         if self._is_inside():
             return False
         try:
-            self._calls.put(None)
+            self._rounds.call()
             return self.turn.take(max(0.0, deadline_s - time.monotonic()))
         finally:
             if self.turn.is_mine():
@@ -209,7 +187,7 @@ class Writer:
     def before_fork(self) -> None:
         """Have the thread end, and keep it from starting; called in the thread that forks."""
         self._forkers.add(get_ident())
-        self._calls.put(None)
+        self._rounds.call()
         if sys.version_info >= (3, 13) and not self.turn.is_mine() and not self.ring.is_empty():
             # Here Python looks for threads after after_fork, and warns of one: leave it no reason to start.
             self.drain_here(time.monotonic() + _FORK_DRAIN_S, is_patient=False)
@@ -284,7 +262,7 @@ class Writer:
         try:
             self.turn.begin()
             self._starting_until_s = 0.0
-            self._work()
+            self._rounds.work()
         except Exception as exc:
             self._start_after_s = time.monotonic() + _START_AGAIN_S
             contain("write.writer", exc)
@@ -305,89 +283,6 @@ class Writer:
         is_wanted = self.is_threaded and not self._must_end() and not self._is_alive()
         if is_wanted and not self.ring.is_empty():
             self._start()
-
-    def _work(self) -> None:
-        ring = self.ring
-        ring.expect_writer(resting=False)
-        self._take_calls()
-        store_at_s = time.monotonic() + self._flush_interval_s
-        is_resting = False
-        while not self._must_end():
-            if not self._is_asked():
-                due_s = self._rest_s if is_resting else store_at_s - time.monotonic()
-                self._wait(min(self._rest_s, due_s))
-                if is_resting and not self._is_asked() and not ring.rest():
-                    is_resting = False  # an event has come: let others join it
-                    store_at_s = time.monotonic() + self._flush_interval_s
-                    continue
-            is_due = self._is_asked() or (not is_resting and time.monotonic() >= store_at_s)
-            pause_s = self._pass(is_due)
-            if pause_s:
-                self._wait(pause_s)
-            if is_due:
-                is_resting = not pause_s and not self._is_dense and ring.rest()
-                store_at_s = 0.0 if pause_s else time.monotonic() + self._stride_s()
-
-    def _stride_s(self) -> float:
-        """Tell how long the events after this batch wait for company."""
-        if not self._is_dense:
-            return self._flush_interval_s
-        return max(self._flush_interval_s, min(5 * self._flush_interval_s, _DENSE_S))
-
-    def _is_asked(self) -> bool:
-        return bool(self._requests) or self.ring.is_half_full()
-
-    def _wait(self, timeout_s: float) -> None:
-        """Wait for a call; several count as one."""
-        if self._must_end() or timeout_s <= 0:
-            return
-        try:
-            self._calls.get(timeout=timeout_s)
-        except queue.Empty:
-            return
-        self._take_calls()
-
-    def _take_calls(self) -> None:
-        try:
-            while True:
-                self._calls.get_nowait()
-        except queue.Empty:
-            return
-
-    def _pass(self, is_due: bool) -> float:
-        """Store what there is, keep house, answer who waits; gives the pause before the next try."""
-        requests = tuple(self._requests)
-        try:
-            sink, drain = self.turn.open()
-            if is_due:
-                self._store_all(drain)
-            self.ring.see(clock.now_ns())
-            self._housekeeping.run(sink, drain, self._must_end, now=bool(requests))
-        except StoreBusy:
-            return self._busy_pause.longer()  # who waits goes on waiting
-        except Exception as exc:
-            self._answer(requests)  # first: saying it may take a lock that who waits is holding
-            self.turn.take_note(exc)
-            self.turn.close()
-            return self._failed_pause.longer()
-        self._busy_pause.reset()
-        self._failed_pause.reset()
-        if not self._must_end():
-            self._answer(requests)
-        return 0.0
-
-    def _store_all(self, drain: Drain) -> None:
-        """Store what is in the ring, in transactions as long as what waits; leaves when asked to end."""
-        self.ring.absorb_if_free()
-        before_count = drain.written_count
-        while drain.step() and not self._must_end():
-            pass
-        self._is_dense = drain.written_count - before_count >= _DENSE_COUNT
-
-    def _answer(self, requests: tuple[_Request, ...]) -> None:
-        for request in requests:
-            request.is_done = True
-            self._requests.remove(request)
 
 
 _TAKERS = frozenset(

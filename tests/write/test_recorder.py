@@ -323,7 +323,7 @@ class TestBackPressure:
         for _ in range(500):
             recorder.publish(build_body(1, "y" * 1500))
         assert recorder._writer is not None
-        assert recorder._writer._calls.qsize() < 5
+        assert recorder._writer._rounds._calls.qsize() < 5
         sink.is_locked = False
         recorder.shutdown()
 

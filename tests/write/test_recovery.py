@@ -216,10 +216,10 @@ def read_tail(path: Path) -> int:
 class TestALivingWriter:
     def test_finds_dead_rings_by_itself(self, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """A pool worker's last events do not wait for the next start of anything."""
-        from agenttrace.write import housekeeping, writer
+        from agenttrace.write import housekeeping, rounds
 
         monkeypatch.setattr(housekeeping, "RECOVER_EVERY_S", 0.0)
-        monkeypatch.setattr(writer, "_REST_S", 0.02)
+        monkeypatch.setattr(rounds, "_REST_S", 0.02)
         with recording(database) as recorder:
             recorder.publish(build_body(1))
             recorder.flush(10)

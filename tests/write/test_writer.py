@@ -107,10 +107,10 @@ class TestTheWriter:
         recorder.publish(build_body(0))
         writer = recorder._writer
         assert writer is not None
-        assert writer._stride_s() == interval_s
+        assert writer._rounds._stride_s() == interval_s
         recorder.shutdown()
-        writer._store_all(Drained())  # type: ignore[arg-type]
-        assert writer._stride_s() == pytest.approx(stride_s)
+        writer._rounds._store_all(Drained())  # type: ignore[arg-type]
+        assert writer._rounds._stride_s() == pytest.approx(stride_s)
 
     def test_stores_early_when_half_of_the_ring_is_full(self, database: str) -> None:
         """It does not wait for its interval while the ring fills."""
@@ -450,10 +450,10 @@ class TestTrouble:
 class TestHousekeeping:
     def test_says_that_the_process_lives(self, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """``last_seen_ms`` moves on while nothing is recorded."""
-        from agenttrace.write import housekeeping
+        from agenttrace.write import housekeeping, rounds
 
         monkeypatch.setattr(housekeeping, "TOUCH_EVERY_S", 0.0)
-        monkeypatch.setattr(writer_module, "_REST_S", 0.02)
+        monkeypatch.setattr(rounds, "_REST_S", 0.02)
         with recording(database) as recorder:
             recorder.publish(build_body(1))
             recorder.flush(10)
