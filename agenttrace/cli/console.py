@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterable
 from typing import IO, TYPE_CHECKING, Any
 
+from agenttrace.cli.pager import leave_pager
 from agenttrace.query.lines import ASCII, UNICODE, Glyphs, Line
 from agenttrace.query.text import escape_in_json, sanitize_block
 
@@ -52,6 +53,7 @@ _TERMINAL_STYLES = {
 
 def note(message: str) -> None:
     """Say something on stderr, after the name of the program; never fails."""
+    leave_pager()
     try:
         stream = sys.stderr
         text = f"agenttrace: {sanitize_block(message)}\n"

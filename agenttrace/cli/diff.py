@@ -10,6 +10,7 @@ import click
 
 from agenttrace.cli.console import build_console, choose_glyphs, print_json, print_lines
 from agenttrace.cli.options import database_option, json_option, limit_option
+from agenttrace.cli.pager import page_output, pager_option
 from agenttrace.cli.reading import open_viewer, select
 from agenttrace.query.render_diff import render_diff
 
@@ -22,6 +23,7 @@ EXIT_DIFFERENT = 1
 @click.argument("a", metavar="A")
 @click.argument("b", metavar="B", default="last")
 @limit_option(20, "differences after the first")
+@pager_option
 @json_option
 @database_option
 @click.pass_context
@@ -38,7 +40,7 @@ def command(ctx: click.Context, a: str, b: str, limit: int, as_json: bool, datab
     if as_json:
         print_json({**asdict(diff), "is_same": diff.is_same})
     else:
-        console = build_console()
+        console = build_console(page_output())
         print_lines(console, render_diff(diff, console.width, choose_glyphs(), limit))
     if not diff.is_same:
         ctx.exit(EXIT_DIFFERENT)

@@ -16,6 +16,7 @@ import click
 from agenttrace import clock
 from agenttrace.cli.console import build_console, choose_glyphs, note, print_json, print_lines
 from agenttrace.cli.options import database_option, json_option, limit_option, since_option
+from agenttrace.cli.pager import page_output, pager_option
 from agenttrace.cli.reading import open_viewer, select
 from agenttrace.events import FATES
 from agenttrace.query.lines import Glyphs, Line, Span
@@ -39,6 +40,7 @@ _WHAT_NARROWEST = 18
 @click.option("--full", is_flag=True, help="Whole messages and paths beneath each line.")
 @click.option("--cursor", help="Go on where the page before ended (its next_cursor).")
 @limit_option(50, "failures")
+@pager_option
 @json_option
 @database_option
 def command(
@@ -75,7 +77,7 @@ def command(
         if not page.items:
             note("no failures." if not (since_ms or agent or fate) else "no failures fit.")
             return
-        console, glyphs = build_console(), choose_glyphs()
+        console, glyphs = build_console(page_output()), choose_glyphs()
         heading, *lines = _render(page.items, fate, console.width, glyphs)
         print_lines(console, [heading])
         for failure, line in zip(page.items, lines, strict=True):

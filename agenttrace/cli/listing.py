@@ -11,6 +11,7 @@ import click
 
 from agenttrace.cli.console import build_console, choose_glyphs, note, print_json, print_lines
 from agenttrace.cli.options import database_option, json_option, limit_option
+from agenttrace.cli.pager import page_output, pager_option
 from agenttrace.cli.reading import open_viewer
 from agenttrace.query.lines import Glyphs, Span, mark_span
 from agenttrace.query.render_summary import shorten_id
@@ -43,6 +44,7 @@ _STATUSES = ("running", "completed", "failed", "cancelled", "interrupted")
 @click.option("--status", type=click.Choice(_STATUSES), help="Only those that stand so.")
 @click.option("--cursor", help="Go on where the page before ended (its next_cursor).")
 @limit_option(20, "conversations")
+@pager_option
 @json_option
 @database_option
 def command(
@@ -58,7 +60,7 @@ def command(
         if not page.items:
             note("no conversation is recorded yet." if not (here or status) else "none fits.")
             return
-        console = build_console()
+        console = build_console(page_output())
         glyphs = choose_glyphs()
         rows = [_to_cells(viewer, row, glyphs) for row in page.items]
         # The column that a narrow terminal can do without best.

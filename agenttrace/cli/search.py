@@ -12,6 +12,7 @@ import click
 from agenttrace import clock
 from agenttrace.cli.console import build_console, choose_glyphs, note, print_json, print_lines
 from agenttrace.cli.options import database_option, json_option, limit_option, parse_span, since_option
+from agenttrace.cli.pager import page_output, pager_option
 from agenttrace.cli.reading import open_viewer, select
 from agenttrace.events import STATUSES
 from agenttrace.query.find import Hit
@@ -36,6 +37,7 @@ _INDENT = "       "
     "--until", "until_ms", metavar="SPAN", callback=parse_span, help="Only events older than 15m, 1h or 2d."
 )
 @limit_option(20, "events")
+@pager_option
 @json_option
 @database_option
 def command(
@@ -78,7 +80,7 @@ def command(
     if not hits:
         note("nothing fits.")
         return
-    console, glyphs = build_console(), choose_glyphs()
+    console, glyphs = build_console(page_output()), choose_glyphs()
     print_lines(console, _render(hits, console.width, glyphs))
     if len(hits) == limit:
         note(f"there may be more: -n {limit * 5}")

@@ -13,6 +13,7 @@ import click
 
 from agenttrace.cli.console import build_console, choose_glyphs, note, print_json, print_lines
 from agenttrace.cli.options import database_option, json_option
+from agenttrace.cli.pager import page_output, pager_option
 from agenttrace.cli.reading import open_viewer, select
 from agenttrace.cli.refusal import EXIT_USAGE, Refusal
 from agenttrace.cli.why import name_option
@@ -57,6 +58,7 @@ _PAGE = 1000
     metavar="N",
     help="With --for-llm: tokens at most, estimated high.  [default: 4000]",
 )
+@pager_option
 @json_option
 @database_option
 @click.pass_context
@@ -109,7 +111,7 @@ def command(
             print_tree(
                 viewer,
                 conversation_id,
-                build_console(),
+                build_console(page_output()),
                 tree=tree,
                 full=full or unfolded,
                 bars=bars,
@@ -124,7 +126,7 @@ def _show_for_llm(
     viewer: TraceViewer, conversation_id: str, agent: str | None, max_tokens: int, database: str | None
 ) -> None:
     text = viewer.format_for_llm(conversation_id, max_tokens, agent=agent, database=name_option(database))
-    print_lines(build_console(), [(Span(line),) for line in text.splitlines()])
+    print_lines(build_console(page_output()), [(Span(line),) for line in text.splitlines()])
 
 
 # Tree
@@ -219,7 +221,7 @@ def _iter_timeline(
 def _print_events(
     viewer: TraceViewer, conversation_id: str, events: Iterator[Event], full: bool = False, live: bool = False
 ) -> None:
-    console, glyphs = build_console(), choose_glyphs()
+    console, glyphs = build_console(None if live else page_output()), choose_glyphs()
     fates = viewer.fates(conversation_id)
     read_whole = viewer.payload_reader(conversation_id)
     for event in events:
@@ -259,7 +261,7 @@ def _show_event(viewer: TraceViewer, event_id: str, full: bool, as_json: bool) -
         read_whole = viewer.payload_reader(event.conversation_id) if full else None
         print_json({"event": event_to_data(event, read_whole)})
         return
-    console = build_console()
+    console = build_console(page_output())
     payload = viewer.payload_reader(event.conversation_id)(event) if full else None
     fate = viewer.fates(event.conversation_id).get(event.error_id) if event.error_id else None
     print_lines(console, render_event(event, payload, fate=fate))
