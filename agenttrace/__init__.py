@@ -42,6 +42,7 @@ from agenttrace.runtime import (
 
 if TYPE_CHECKING:
     from agenttrace.capture.turns import model_turn
+    from agenttrace.cassette.replaying import replay
     from agenttrace.query.viewer import TraceViewer
     from agenttrace.store.event_store import TraceStore
 
@@ -67,6 +68,7 @@ __all__ = [
     "model_turn",
     "record",
     "record_exception",
+    "replay",
     "shutdown",
     "suppressed",
     "tool_scope",
@@ -89,6 +91,10 @@ def __getattr__(name: str) -> Any:
         from agenttrace.query.viewer import TraceViewer
 
         return TraceViewer
+    if name == "replay":
+        from agenttrace.cassette.replaying import replay
+
+        return replay
     raise AttributeError(f"module 'agenttrace' has no attribute {name!r}")
 
 

@@ -19,7 +19,7 @@ from agenttrace.capture.arguments import ArgumentPlan
 from agenttrace.capture.context import CURRENT, PIPE, Operation
 from agenttrace.capture.streams import ItemSample
 
-__all__ = ["Tracer", "Wrapper", "build_wrapper", "wrap_function"]
+__all__ = ["Tracer", "Wrapper", "build_wrapper", "shape_of", "wrap_function"]
 
 Wrapper = Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], Any]
 """What wrapt calls: (wrapped, instance, args, kwargs)."""
@@ -53,20 +53,30 @@ def build_wrapper(
         tracer: What happens around its calls.
         plain: Builds the wrapper of an ordinary function instead of ``wrap_function``.
     """
+    shape = shape_of(function)
+    if shape == "async_generator":
+        return _wrap_async_generator(tracer)
+    if shape == "coroutine":
+        return _wrap_coroutine(tracer, ArgumentPlan(function))
+    if shape == "generator":
+        return _wrap_generator(tracer)
+    if plain is not None:
+        return plain(tracer)
+    return wrap_function(tracer)
+
+
+def shape_of(function: Callable[..., Any]) -> str:
+    """Tell what a callable is: ``function``, ``coroutine``, ``generator`` or ``async_generator``."""
     target: Any = function
     while isinstance(target, functools.partial):
         target = target.func
     if not inspect.isroutine(target) and not isinstance(target, type):
         target = type(target).__call__
     if inspect.isasyncgenfunction(target):
-        return _wrap_async_generator(tracer)
+        return "async_generator"
     if inspect.iscoroutinefunction(target) or inspect.iscoroutinefunction(function):
-        return _wrap_coroutine(tracer, ArgumentPlan(function))
-    if inspect.isgeneratorfunction(target):
-        return _wrap_generator(tracer)
-    if plain is not None:
-        return plain(tracer)
-    return wrap_function(tracer)
+        return "coroutine"
+    return "generator" if inspect.isgeneratorfunction(target) else "function"
 
 
 def wrap_function(tracer: Tracer) -> Wrapper:

@@ -1,0 +1,115 @@
+"""
+Callables that stand where a tool stood, of its shape, and end as it ended.
+
+Invariant: none of them calls the tool. A function, coroutine, generator or async generator is as lazy
+as the one that it stands for; a generator gives the items that were kept, and says so where more are
+asked of it. Cost: nothing waits, but for a call that was cancelled: it waits to be cancelled again, at
+most about as long as it did.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Generator
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+__all__ = ["Answer", "build_stand_in"]
+
+_PATIENCE_S = 1.0
+
+
+@dataclass(slots=True)
+class Answer:
+    """How a call ends this time."""
+
+    value: Any = None
+    items: list[Any] = field(default_factory=list)
+    """What a generator yields first."""
+    exception: BaseException | None = None
+    """What it raises in the end."""
+    beyond: Callable[[], BaseException] | None = None
+    """Makes what is raised where a generator is asked for more than was kept."""
+    waits_s: float | None = None
+    """It was cancelled after so long, and waits for that."""
+
+
+def build_stand_in(shape: str, answer: Answer) -> Callable[..., Any]:
+    """Give a callable of *shape* (``capture.shapes.shape_of``) that ends with *answer*."""
+    return _BUILDERS[shape](answer)
+
+
+def _end(answer: Answer) -> Any:
+    if answer.exception is not None:
+        _raise(answer.exception)
+    return answer.value
+
+
+def _raise(exc: BaseException) -> NoReturn:
+    # Its traceback begins with the recorded lines; Python puts the ways to here before them.
+    raise exc
+
+
+def _for_function(answer: Answer) -> Callable[..., Any]:
+    def recorded(*args: Any, **kwargs: Any) -> Any:
+        return _end(answer)
+
+    return recorded
+
+
+def _for_coroutine(answer: Answer) -> Callable[..., Any]:
+    async def recorded(*args: Any, **kwargs: Any) -> Any:
+        if _loop() is not None:
+            await asyncio.sleep(0)  # others had their turn while the tool waited for its answer
+        if answer.waits_s is not None:
+            await _wait(answer.waits_s)
+        return _end(answer)
+
+    return recorded
+
+
+def _for_generator(answer: Answer) -> Callable[..., Any]:
+    def recorded(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        yield from answer.items
+        if answer.beyond is not None:
+            raise answer.beyond()
+        return _end(answer)
+
+    return recorded
+
+
+def _for_async_generator(answer: Answer) -> Callable[..., Any]:
+    async def recorded(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+        for item in answer.items:
+            if _loop() is not None:
+                await asyncio.sleep(0)
+            yield item
+        if answer.waits_s is not None:
+            await _wait(answer.waits_s)
+        if answer.beyond is not None:
+            raise answer.beyond()
+        _end(answer)
+
+    return recorded
+
+
+async def _wait(seconds: float) -> None:
+    """Wait for what cancelled the call: a timeout or a sibling's failure comes again by itself."""
+    if _loop() is not None:
+        await asyncio.sleep(2 * seconds + _PATIENCE_S)
+
+
+def _loop() -> Any:
+    """Give the running asyncio loop; None under another kind of loop."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+_BUILDERS: dict[str, Callable[[Answer], Callable[..., Any]]] = {
+    "function": _for_function,
+    "coroutine": _for_coroutine,
+    "generator": _for_generator,
+    "async_generator": _for_async_generator,
+}
