@@ -51,7 +51,7 @@ class TestNewDatabase:
     """A database that is made."""
 
     def test_is_migrated_and_in_wal(self, path: str) -> None:
-        """It has the newest schema, our application id, WAL, and can give room back."""
+        """It has the newest schema, our application id, WAL, and can give room back (S0.26)."""
         database = open_database(path)
         assert database.journal_mode == "wal"
         assert database.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
