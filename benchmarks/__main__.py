@@ -3,7 +3,7 @@ Run the benchmarks, print one table, and write it to ``benchmarks/results``.
 
 ``python -m benchmarks`` takes under two minutes; names run only those
 (``python -m benchmarks off import``), ``--full`` runs all. ``--compare OLD.json`` says what
-moved since those results. ``--docs`` also puts the table into docs/performance.md. The exit
+moved since those results. ``--docs`` also puts the tables into docs/performance.md. The exit
 code is 0 whatever the budgets say: a timing never fails anything.
 """
 
@@ -16,25 +16,23 @@ import time
 from pathlib import Path
 
 from benchmarks.harness import Line, describe_machine
+from benchmarks.page import PAGE, put_tables
 from benchmarks.pictures import draw
 from benchmarks.report import (
     read_results,
     render_changes,
     render_machine,
-    render_markdown,
     render_table,
     write_results,
 )
 
 __all__ = ["FULL", "SHORT", "run"]
 
-_BEGIN, _END = "<!-- table: begin -->", "<!-- table: end -->"
-
 SHORT = ("off", "on", "cpu", "import", "encode", "writer", "swallowed", "history")
 """What runs when nothing is named, in this order."""
 FULL = (
     *SHORT,
-    *("shapes", "payloads", "concurrency", "processes", "recovery", "history"),
+    *("shapes", "payloads", "concurrency", "processes", "recovery"),
     *("diff", "why", "compare", "queries", "queries_10m", "memory", "soak"),
 )
 """All of them; the last two take about 10 and 30 minutes."""
@@ -54,23 +52,12 @@ def run(names: list[str]) -> list[Line]:
     return lines
 
 
-def _write_page(table: str) -> Path:
-    """Replace what stands between the two marks of docs/performance.md."""
-    page = Path(__file__).parent.parent / "docs" / "performance.md"
-    before, begin, rest = page.read_text(encoding="utf-8").partition(_BEGIN)
-    _, end, after = rest.partition(_END)
-    if not begin or not end:
-        raise SystemExit(f"{page}: the marks {_BEGIN} and {_END} are gone; put them around the table")
-    page.write_text(f"{before}{begin}\n{table}{end}{after}", encoding="utf-8")
-    return page
-
-
 def _main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.partition("\n\n")[0])
     parser.add_argument("names", nargs="*", choices=[*FULL, []], help="which ones")
     parser.add_argument("--full", action="store_true", help="run all of them, about an hour")
     parser.add_argument("--compare", type=Path, metavar="OLD.json", help="say what moved since these results")
-    parser.add_argument("--docs", action="store_true", help="put the table into docs/performance.md")
+    parser.add_argument("--docs", action="store_true", help="put the tables into docs/performance.md")
     options = parser.parse_args()
     names = options.names or list(FULL if options.full else SHORT)
     try:
@@ -86,7 +73,9 @@ def _main() -> None:
     if before is not None:
         print(render_changes(before, lines))
     if options.docs:
-        print(_write_page(render_markdown(lines, machine)))
+        page = put_tables(PAGE.read_text(encoding="utf-8"), lines, machine, SHORT, FULL)
+        PAGE.write_text(page, encoding="utf-8")
+        print(PAGE)
     missed = [line for line in lines if line.met is False]
     print(f"{sum(line.met is True for line in lines)} budgets met, {len(missed)} not met")
 
