@@ -154,7 +154,11 @@ class Siblings:
         self, live: Live, more: list[Ask], seen: set[int], *, is_lenient: bool, other_turns: bool = False
     ) -> bool:
         """Find a recorded run for *live*, moving others out of the way where they fit elsewhere too."""
-        for at in self._candidates(live):
+        candidates = self._candidates(live)
+        before = live.bound
+        if before is not None:
+            del self._holders[before]  # free for those that are moved out of the way
+        for at in candidates:
             if at in seen:
                 continue
             used = self._fit(live, more, at, is_lenient, other_turns)
@@ -162,15 +166,12 @@ class Siblings:
                 continue
             seen.add(at)
             holder = self._holders.get(at)
-            if holder is live:
+            if holder is None or self._assign(holder, [], seen, is_lenient=False):
+                live.bound, live.used = at, used
+                self._holders[at] = live
                 return True
-            if holder is not None and not self._assign(holder, [], seen, is_lenient=False):
-                continue
-            if live.bound is not None and self._holders.get(live.bound) is live:
-                del self._holders[live.bound]
-            live.bound, live.used = at, used
-            self._holders[at] = live
-            return True
+        if before is not None:
+            self._holders[before] = live
         return False
 
     def _candidates(self, live: Live) -> list[int]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import agenttrace
 from agenttrace.cassette import Cassette
 from agenttrace.testing import memory_recorder
 
-__all__ = ["EXECUTED", "executed", "record"]
+__all__ = ["EXECUTED", "executed", "record", "record_to_file"]
 
 EXECUTED: Counter[str] = Counter()
 """How often each tool's own code ran."""
@@ -33,3 +34,18 @@ def record(program: Callable[[], Any]) -> tuple[Cassette, Any]:
     EXECUTED.clear()
     assert agenttrace.current() is None
     return cassette, outcome
+
+
+def record_to_file(database: Path, program: Callable[[], Any], **settings: Any) -> tuple[str, Any]:
+    """Run *program* recorded to a database; give its conversation's id, and as above."""
+    agenttrace.configure(database, **settings)
+    try:
+        outcome = program()
+    except BaseException as exc:
+        outcome = exc
+    agenttrace.shutdown()
+    agenttrace.disable()
+    with agenttrace.TraceStore(database) as store:
+        (conversation,) = store.conversations().items
+    EXECUTED.clear()
+    return conversation.id, outcome
