@@ -12,10 +12,10 @@ import builtins
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from agenttrace.cassette.cassette import is_rest
 from agenttrace.cassette.recorded import RecordedCall
 from agenttrace.cassette.stand_ins import Answer
 from agenttrace.errors import ReplayError
-from agenttrace.events import MARK
 
 __all__ = ["build_answer", "find_end"]
 
@@ -93,7 +93,7 @@ def _add_items(
     found = stream.get("items")
     items: list[Any] = found if isinstance(found, list) else []
     count = stream.get("items_count") or 0
-    kept = [one for one in items if not _is_rest(one)]
+    kept = [one for one in items if not is_rest(one)]
     answer.items = [make_item(one) for one in kept]
     if count > len(kept):
         reason = f"it gave {count} items, of which {len(kept)} were kept"
@@ -102,11 +102,3 @@ def _add_items(
     else:
         return
     answer.beyond = lambda: refuse(ReplayError(f"{recorded.tool}: {reason}; now more are asked for."))
-
-
-def _is_rest(item: Any) -> bool:
-    """Tell the mark that counts the items that were not kept."""
-    return type(item) is dict and (
-        (item.get(MARK) == "cut" and set(item) == {MARK, "items"})
-        or (item.get(MARK) == "redacted" and item.get("rule") == "capture_result")
-    )

@@ -27,7 +27,16 @@ from agenttrace.errors import ReplayError
 from agenttrace.events import MARK
 from agenttrace.store.event_store import TraceStore
 
-__all__ = ["VERSION", "Cassette", "find_call_gap", "find_turn_gap", "render_arguments", "render_call"]
+__all__ = [
+    "VERSION",
+    "Cassette",
+    "find_call_gap",
+    "find_stream_gap",
+    "find_turn_gap",
+    "is_rest",
+    "render_arguments",
+    "render_call",
+]
 
 VERSION = 1
 _SHOWN_CHARACTERS = 60
@@ -141,12 +150,26 @@ class Cassette:
         """Name what a replay would have to give back and cannot: cut, redacted, not captured."""
         return list(self._iter_missing())
 
-    def _iter_missing(self) -> Iterator[Missing]:
+    def shortened(self) -> list[Missing]:
+        """Name the streams of which only the first items were kept; a replay gives those."""
+        return [
+            Missing(run.title, render_call(call), reason, call.end_row or call.row)
+            for run in self._iter_asked()
+            for call in run.calls
+            if not call.is_covered and (reason := find_stream_gap(call)) is not None
+        ]
+
+    def _iter_asked(self) -> Iterator[RecordedRun]:
+        """Give the runs that go on again: those that ran inside a tool are given back with it."""
         covered: set[int] = set()
         for at, run in enumerate(self.runs):
             if run.inside or run.parent in covered:
-                covered.add(at)  # it ran inside a tool, which is given back as a whole
-                continue
+                covered.add(at)
+            else:
+                yield run
+
+    def _iter_missing(self) -> Iterator[Missing]:
+        for run in self._iter_asked():
             for call in run.calls:
                 reason = None if call.is_covered else find_call_gap(call)
                 if reason is not None:
@@ -178,6 +201,23 @@ def find_call_gap(call: RecordedCall) -> str | None:
     if call.status in ("ok", "error") and (call.error is None or call.is_returned):
         return _describe_gap(call.output, "its output")
     return None
+
+
+def find_stream_gap(call: RecordedCall) -> str | None:
+    """Say how much is kept of what a generator gave; None where all is."""
+    if call.stream is None:
+        return None
+    kept = sum(1 for one in call.stream.get("items") or () if not is_rest(one))
+    count = call.stream.get("items_count") or 0
+    return f"{kept} of {count} items were kept" if count > kept else None
+
+
+def is_rest(item: Any) -> bool:
+    """Tell the mark that stands for the items of a stream that were not kept."""
+    return type(item) is dict and (
+        (item.get(MARK) == "cut" and set(item) == {MARK, "items"})
+        or (item.get(MARK) == "redacted" and item.get("rule") == "capture_result")
+    )
 
 
 def find_turn_gap(turn: RecordedModelTurn) -> str | None:

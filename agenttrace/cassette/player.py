@@ -18,7 +18,7 @@ from agenttrace.capture.series import Attempt
 from agenttrace.capture.shapes import shape_of
 from agenttrace.capture.substitution import Outcome, RecordedTurn
 from agenttrace.cassette.answers import build_answer, find_end
-from agenttrace.cassette.cassette import Cassette, find_call_gap, find_turn_gap, render_call
+from agenttrace.cassette.cassette import Cassette, find_call_gap, find_stream_gap, find_turn_gap, render_call
 from agenttrace.cassette.failures import build_exception
 from agenttrace.cassette.live import LiveRuns
 from agenttrace.cassette.recorded import RecordedCall, RecordedModelTurn
@@ -265,6 +265,8 @@ class Player:
         if not isinstance(found, RecordedCall):
             return refuse_unrecorded(self._siblings, live, ask)
         gap = find_call_gap(found) or _find_break(found.status)
+        if gap is None and self.mode == "fill":
+            gap = find_stream_gap(found)
         if gap is not None:
             return refuse_gap(live, render_call(found), gap)
         return found, len(found.attempts)

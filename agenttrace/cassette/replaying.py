@@ -208,7 +208,10 @@ def replay(
     if missing and mode == "strict":
         raise refuse_missing(missing)
     player = Player(cassette, mode, rules=build_rules(runtime.current_settings()), run=run)
-    player.notes.extend(f"runs itself: {one}" for one in missing)
+    shortened = cassette.shortened()
+    player.notes.extend(f"runs itself: {one}" for one in (*missing, *(shortened if mode == "fill" else ())))
+    if mode == "strict":
+        player.notes.extend(f"given as far as it was kept: {one}" for one in shortened)
     return Playing(player)
 
 
@@ -227,11 +230,16 @@ def find_cassette(
     name = os.fspath(source)
     if not isinstance(source, str) or name.endswith(".json") or os.sep in name:
         return Cassette.load(name)
-    from agenttrace.query.viewer import TraceViewer  # late: a cassette from a file needs no viewer
+    # Late: a cassette from a file needs neither.
+    from agenttrace.query.viewer import TraceViewer
+    from agenttrace.write.recovery import recover
 
     if SWITCH:
         runtime.flush()  # it may have been recorded just now, by this process
     with runtime.wire_store()(database) as store:
+        if not store.target.is_memory:
+            with contained("cassette.recover"):  # it may be of a process that was killed
+                recover(store.target.path, timeout_s=2.0)
         viewer = TraceViewer(store)
         conversation_id = viewer.resolve(name).conversation_id
         original = _replayed_by(viewer.conversation(conversation_id).metadata)
