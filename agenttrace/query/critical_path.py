@@ -6,6 +6,7 @@ Pure and iterative. An operation whose end nobody saw has no interval, and is ne
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 
 from agenttrace.query.tree import Tree, TreeNode
@@ -55,7 +56,7 @@ def trace_critical_path(nodes: Sequence[TreeNode], root: int) -> dict[int, int]:
         node = nodes[at]
         lost_ns = 0
         inside = sorted(
-            (child for child in node.children if nodes[child].end_ns is not None),
+            (child for child in _own_time(nodes, node.children) if nodes[child].end_ns is not None),
             key=lambda child: (nodes[child].end_ns or 0, child),
             reverse=True,
         )
@@ -68,6 +69,25 @@ def trace_critical_path(nodes: Sequence[TreeNode], root: int) -> dict[int, int]:
             until_ns = nodes[child].start_ns
         own_ns[at] = lost_ns + max(0, until_ns - node.start_ns)
     return own_ns
+
+
+def _own_time(nodes: Sequence[TreeNode], children: Sequence[int]) -> list[int]:
+    """
+    Leave out the calls that are only known from turn to turn, where something else ran in their time.
+
+    A call rebuilt from what a model asked for and was told lasts from the one turn to the next; what
+    it ran (a subagent) stands beside it.
+    """
+    rebuilt = [child for child in children if "rebuilt" in nodes[child].notes]
+    if not rebuilt:
+        return list(children)
+    left_out = set(rebuilt)
+    starts = sorted(nodes[child].start_ns for child in children if child not in left_out)
+    for child in rebuilt:
+        place = bisect_left(starts, nodes[child].start_ns)
+        if place == len(starts) or starts[place] >= (nodes[child].end_ns or nodes[child].start_ns):
+            left_out.discard(child)
+    return [child for child in children if child not in left_out]
 
 
 def find_waits(tree: Tree) -> tuple[set[int], list[tuple[int, int, float]]]:

@@ -8,7 +8,6 @@ each, and one over the calls of each agent for every length of a cycle.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -39,8 +38,8 @@ def find_calls(run: LoadedRun, limits: Thresholds) -> Iterator[Finding]:
     yield from _dropped(run)
     yield from _cut_off(run)
     yield from _loops(run, limits)
-    yield from _empty_answers(run)
-    yield from _switches(run)
+    yield from _empty_answers(run, limits)
+    yield from _switches(run, limits)
 
 
 def _finding(
@@ -130,12 +129,8 @@ def _cut_off(run: LoadedRun) -> Iterator[Finding]:
 
 
 def _loops(run: LoadedRun, limits: Thresholds) -> Iterator[Finding]:
-    of_agent: defaultdict[str, list[int]] = defaultdict(list)
-    for at, node in enumerate(run.nodes):
-        if node.family == "call" and node.attempts == 1 and node.status == "ok":
-            of_agent[node.agent_id].append(at)
-    for calls in of_agent.values():
-        calls.sort(key=lambda at: (run.nodes[at].start_ns, run.nodes[at].row_id))
+    for of_agent in run.calls_of_agent.values():
+        calls = [at for at in of_agent if run.nodes[at].attempts == 1 and run.nodes[at].status == "ok"]
         found = _longest_loop(run, calls, limits)
         if found is not None:
             yield found
@@ -178,7 +173,7 @@ def _loop(run: LoadedRun, calls: list[int], length: int) -> Finding:
 # Agents
 
 
-def _empty_answers(run: LoadedRun) -> Iterator[Finding]:
+def _empty_answers(run: LoadedRun, limits: Thresholds) -> Iterator[Finding]:
     subagents = [
         (at, node, run.output(node))
         for at, node in enumerate(run.nodes)
@@ -188,16 +183,24 @@ def _empty_answers(run: LoadedRun) -> Iterator[Finding]:
     for at, node, output in subagents:
         text = output.strip() if isinstance(output, str) else output
         rows = (run.end_row(node), node.row_id)
-        if text in _NOTHING or (text is None and node.name in answering):
+        if text is None or text in _NOTHING:
+            before = run.outputs_before(node.name, limits.habit_runs)
+            empty = sum(each is None or each in _NOTHING for each in before)
+            is_known = len(before) >= limits.history_count
+            if is_known and empty >= limits.habit_share * len(before):
+                continue  # it often answers nothing, and rightly so
+            if text is None and not is_known and node.name not in answering:
+                continue  # it may be one that never answers
             sentence = f"{node.name} ended ok and answered nothing"
             yield _finding(run, "empty_answer", 0.8, sentence, at, rows)
-        elif isinstance(text, str) and _ERROR_TEXT.match(text):
+        elif isinstance(text, str) and len(text) <= limits.error_text_chars and _ERROR_TEXT.match(text):
             sentence = f"{node.name} ended ok, and its answer is an error: {preview(text, 120)}"
             yield _finding(run, "empty_answer", 0.7, sentence, at, rows)
 
 
-def _switches(run: LoadedRun) -> Iterator[Finding]:
+def _switches(run: LoadedRun, limits: Thresholds) -> Iterator[Finding]:
     seen: set[str] = set()
+    habits: dict[str, list[set[str]]] = {}
     for event in sorted(run.events, key=lambda each: each.id):
         if event.kind != "model_switched" or event.agent_id in seen:
             continue
@@ -205,6 +208,14 @@ def _switches(run: LoadedRun) -> Iterator[Finding]:
         at = run.by_span.get(event.span_id or "")
         if payload.get("reason") or at is None:
             continue
+        models = {payload.get("from_model"), payload.get("to_model")}
+        if event.agent_name is not None:
+            before = habits.get(event.agent_name)
+            if before is None:
+                before = habits[event.agent_name] = run.models_before(event.agent_name, limits.habit_runs)
+            both = sum(models <= each for each in before)
+            if both >= limits.history_count * limits.habit_share and both >= limits.habit_share * len(before):
+                continue  # it asks both by design
         seen.add(event.agent_id)
         sentence = (
             f"{event.agent_name or event.agent_id} went on with {payload.get('to_model')} "

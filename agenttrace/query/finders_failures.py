@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import replace
 
 from agenttrace.query.findings import Finding
-from agenttrace.query.loaded_run import LoadedRun
+from agenttrace.query.loaded_run import LoadedRun, is_nothing
+from agenttrace.query.mended import is_mended
+from agenttrace.query.places import frames_of, function_at, line_of, raised_at
 from agenttrace.query.text import pluralize
 from agenttrace.query.thresholds import Thresholds
 from agenttrace.query.tree import TreeNode, parse_payload
@@ -28,14 +30,13 @@ _LOOKUPS = frozenset(
 )
 """What code raises and catches on its ordinary way, to try one thing before another."""
 _NO_TOOL = re.compile(
-    r"(unknown|no such|nonexistent|undefined|unregistered|invalid|not a valid) (tool|function)\b"
+    r"\bno (tool|function) (named |called )?\S"
+    r"|(unknown|no such|nonexistent|undefined|unregistered|invalid|not a valid) (tool|function)\b"
     r"|\b(tool|function) .{0,80}(not found|does not exist|doesn't exist|not available|is not defined"
     r"|not a valid tool|is unknown|not registered)",
     re.IGNORECASE | re.DOTALL,
 )
-_OTHERS_CODE = re.compile(r"[\\/](lib[\\/]python3\.\d+|site-packages|dist-packages)[\\/]|[\\/]Lib[\\/]|^<")
 _TEXT_LIMIT = 200
-_NOTHING: tuple[Any, ...] = (None, "", [], {}, 0)
 
 
 def find_failures(run: LoadedRun, limits: Thresholds) -> Iterator[Finding]:
@@ -50,7 +51,13 @@ def find_failures(run: LoadedRun, limits: Thresholds) -> Iterator[Finding]:
     for failure in run.failures:
         at = run.of_error.get(failure.error_id or "", run.by_span.get(failure.span_id or ""))
         row = errors.get(failure.error_id or "")
-        if at is not None and run.nodes[at].family == "call":
+        rebuilt = None if at is None else _find_rebuilt(run, at, failure, row)
+        if rebuilt is not None:
+            found = _judge(run, rebuilt, failure, row, limits)
+            if found is not None:
+                yield replace(found, span_id=run.nodes[rebuilt].span_id)
+            continue
+        if at is not None and run.nodes[at].family in ("call", "turn"):
             node = run.nodes[at]
             if node.attempts >= limits.retry_attempts and node.failed_attempts >= limits.retry_attempts - 1:
                 if at not in stormy:
@@ -59,21 +66,47 @@ def find_failures(run: LoadedRun, limits: Thresholds) -> Iterator[Finding]:
                 continue
         if failure.fate == "retried" or (failure.cause_error_id in known and not failure.returned):
             continue  # what was raised from another failure is told with that one
-        found = _judge(run, at, failure, row)
+        found = _judge(run, at, failure, row, limits)
         if found is not None:
             yield found
 
 
-def _judge(run: LoadedRun, at: int | None, failure: Failure, row: Event | None) -> Finding | None:
+def _find_rebuilt(run: LoadedRun, at: int, failure: Failure, row: Event | None) -> int | None:
+    """
+    Give the call that a failure in an agent's own code is of: rebuilt from what the model was told.
+
+    It ran between the turn that asked for it and the next, and a function of its name is on the way
+    from where the exception was caught to where it was raised.
+    """
+    node = run.nodes[at]
+    if node.family != "agent" or not _is_inside(row) or row is None:
+        return None
+    names = {function for _, _, function in frames_of(row)}
+    ts_ns = _time(row, failure)
+    found = [
+        each
+        for each in run.calls_of_agent.get(node.agent_id, [])
+        if run.nodes[each].name in names
+        and "rebuilt" in run.nodes[each].notes
+        and run.nodes[each].start_ns <= ts_ns <= (run.nodes[each].end_ns or ts_ns)
+    ]
+    told = [each for each in found if failure.message and failure.message in str(run.output(run.nodes[each]))]
+    empty = [each for each in found if is_nothing(run.output(run.nodes[each]))]
+    return next(iter([*told, *empty, *found]), None)
+
+
+def _judge(
+    run: LoadedRun, at: int | None, failure: Failure, row: Event | None, limits: Thresholds
+) -> Finding | None:
     node = None if at is None else run.nodes[at]
     name = failure.tool_name or (node.name if node is not None and node.family != "event" else "the program")
     said = _say(failure)
     if _is_unknown_tool(failure):
         sentence = f"{name} was asked for, and there is no such tool: {said}"
         return _finding(run, "unknown_tool", 0.95, sentence, at, failure, row)
-    if at is not None and _is_recovered(run, at, failure):
+    if at is not None and is_mended(run, at, failure, limits):
         return None
-    if failure.fate == "reported" and _is_inside(row):
+    if failure.fate == "reported" and _is_inside(row) and (node is None or "rebuilt" not in node.notes):
         return None  # caught where it was raised, and told
     ignored = _ignored_subagent(run, failure)
     if ignored is not None:
@@ -83,6 +116,8 @@ def _judge(run: LoadedRun, at: int | None, failure: Failure, row: Event | None) 
             run, "subagent_ignored", 0.9, sentence, run.by_span.get(subagent.span_id or ""), failure, row
         )
     if failure.returned and node is not None and node.family == "call":
+        if failure.returned == "error_text" and len(failure.message) > limits.error_text_chars:
+            return None
         sentence = f"{name} gave back a failure as its result: {said}"
         sure = 0.9 if failure.fate in ("swallowed", "escaped") else 0.6
         return _finding(run, "returned_failure", sure, sentence, at, failure, row)
@@ -116,36 +151,6 @@ def _is_unknown_tool(failure: Failure) -> bool:
     return name in failure.message and _NO_TOOL.search(failure.message) is not None
 
 
-def _is_recovered(run: LoadedRun, at: int, failure: Failure) -> bool:
-    """Tell whether the same was done well later: the tool, after a model was told, or the subagent anew."""
-    if failure.fate == "escaped":
-        return False
-    node = run.nodes[at]
-    closed = [run.nodes[one] for one in run.closed_with.get(failure.error_id or "", ())]
-    outermost = closed[0] if closed and closed[0].family == "agent" else None
-    if outermost is not None:
-        above = [run.nodes[outermost.parent]] if outermost.parent is not None else []
-        beside = [run.nodes[each] for one in above for each in one.children]
-        return any(
-            each.family == "agent"
-            and each.name == outermost.name
-            and each.status == "ok"
-            and each.start_ns > (outermost.end_ns or outermost.start_ns)
-            and each.payload_json == outermost.payload_json
-            for each in beside
-        )
-    if failure.fate != "reported" or node.family != "call":
-        return False
-    return any(
-        each.family == "call"
-        and each.name == node.name
-        and each.agent_id == node.agent_id
-        and each.status == "ok"
-        and each.start_ns > node.start_ns
-        for each in run.nodes
-    )
-
-
 def _ignored_subagent(run: LoadedRun, failure: Failure) -> tuple[TreeNode, TreeNode] | None:
     """Give the outermost agent that the failure ended, and the one above it that ended ok."""
     if failure.fate not in ("swallowed", "open"):
@@ -167,21 +172,26 @@ def _swallowed_confidence(
     run: LoadedRun, node: TreeNode | None, failure: Failure, row: Event | None
 ) -> float:
     """Judge one that was caught inside the very operation that then ended ok by what that gave back."""
-    if node is None or node.family == "agent" or not _is_inside(row):
+    if node is None or not _is_inside(row):
         return 0.9
-    ordinary = 0.3 if failure.error_type in _LOOKUPS else 0.6
-    if node.family != "call" or node.status != "ok" or run.output(node) not in _NOTHING:
-        return ordinary
-    gave_more = any(
-        each.family == "call"
-        and each.name == node.name
-        and each.status == "ok"
-        and run.output(each) not in _NOTHING
-        for each in run.nodes
-    )
-    if gave_more or run.output(node) is not None:
+    is_lookup = failure.error_type in _LOOKUPS
+    if node.family == "agent":
+        # The function that raised it caught it: it tries one thing before another, as programs do.
+        return (0.3 if is_lookup else 0.4) if _is_own_fallback(failure) else 0.9
+    if node.family != "call" or node.status != "ok":
+        return 0.3 if is_lookup else 0.6
+    given = run.output(node)
+    if not is_nothing(given):
+        return 0.3 if is_lookup else 0.4  # it gave something all the same
+    if given is not None or node.name in run.giving:
         return 0.8
-    return ordinary  # it may be a tool that never gives anything
+    return 0.3 if is_lookup else 0.6  # it may be a tool that never gives anything
+
+
+def _is_own_fallback(failure: Failure) -> bool:
+    """Tell whether the function that caught it is the one that raised it."""
+    raised, caught = function_at(failure.raised_at), function_at(failure.handled_at)
+    return raised is not None and raised == caught
 
 
 def _storm(run: LoadedRun, at: int, failure: Failure, row: Event | None) -> Finding:
@@ -214,8 +224,8 @@ def _finding(
         span_id=node.span_id if node is not None and is_elsewhere else failure.span_id,
         error_id=failure.error_id,
         rows=(failure.id,) if node is None else (failure.id, run.end_row(node)),
-        raised_at=_raised_at(row) or _place(failure.raised_at),
-        handled_at=_place(failure.handled_at),
+        raised_at=raised_at(row) or line_of(failure.raised_at),
+        handled_at=line_of(failure.handled_at),
         fate=failure.fate,
         ts_ns=_time(row, failure),
         # Of an open one nobody can say yet: a model may still be told, or would have been.
@@ -225,27 +235,3 @@ def _finding(
 
 def _time(row: Event | None, failure: Failure) -> int:
     return row.ts_ns if row is not None and row.ts_ns is not None else failure.ts_ms * 1_000_000
-
-
-def _place(place: str | None) -> str | None:
-    """Give ``file:line`` of ``file:line function``."""
-    if place is None:
-        return None
-    file, colon, rest = place.rpartition(":")
-    return f"{file}{colon}{rest.partition(' ')[0]}"
-
-
-def _raised_at(row: Event | None) -> str | None:
-    """Give the innermost line that is no library's; where all are, the innermost."""
-    error: Any = None if row is None else parse_payload(row.payload_json).get("error")
-    frames = error.get("frames") if isinstance(error, dict) else None
-    if not isinstance(frames, list):
-        return None
-    places = [
-        (each["file"], each["line"])
-        for each in frames
-        if isinstance(each, dict) and isinstance(each.get("file"), str) and isinstance(each.get("line"), int)
-    ]
-    own = [place for place in places if not _OTHERS_CODE.search(place[0])]
-    file, line = (own or places or [(None, None)])[-1]
-    return None if file is None else f"{file}:{line}"

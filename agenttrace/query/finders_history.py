@@ -87,8 +87,10 @@ def _outliers(run: LoadedRun, limits: Thresholds) -> Iterator[Finding]:
         before = run.agents_before(name, limits.history_limit)
         if len(before) < limits.history_count:
             continue
-        usual = percentile([each for each, _, _ in before], share)
-        usual_usd = percentile([each or 0.0 for _, each, _ in before], share)
+        usual = percentile([each.tokens for each in before], share)
+        usual_usd = percentile([each.cost_usd or 0.0 for each in before], share)
+        usual_turn = percentile([each.tokens / each.turns for each in before if each.turns], share)
+        largest = max(of_agent, key=lambda at: (tokens[at], -at))
         if total >= limits.spend_min_tokens and total > limits.spend_factor * usual > 0:
             most_usual = render_count(int(usual))
             said = f"{render_count(total)} tokens; {often} of 100 runs before used at most {most_usual}"
@@ -96,6 +98,16 @@ def _outliers(run: LoadedRun, limits: Thresholds) -> Iterator[Finding]:
             said = (
                 f"{render_cost(cost_usd)}; {often} of 100 runs before cost at most {render_cost(usual_usd)}"
             )
+        elif (
+            tokens[largest] >= limits.spend_min_tokens
+            and tokens[largest] > limits.spend_turn_factor * usual_turn > 0
+        ):
+            said = (
+                f"{render_count(tokens[largest])} tokens in one turn; in {often} of 100 runs before a turn "
+                f"had at most {render_count(int(usual_turn))}"
+            )
+            yield _finding(run, "outlier", 0.7, f"{name} used {said}", largest)
+            continue
         else:
             continue
         most = max(of_agent, key=lambda at: (run.nodes[at].cost_usd or 0.0, tokens[at], -at))
@@ -116,7 +128,7 @@ def _slow_path(run: LoadedRun, limits: Thresholds) -> Iterator[Finding]:
         if node.family != "agent" or took_ms is None or took_ms < limits.slow_min_ms:
             continue
         before = run.agents_before(node.agent_name or "", limits.history_limit)
-        usual_ms = percentile([float(each) for _, _, each in before], share)
+        usual_ms = percentile([float(each.duration_ms) for each in before], share)
         if len(before) < limits.history_count or took_ms <= limits.slow_factor * usual_ms:
             continue
         own_ns = trace_critical_path(run.nodes, root)

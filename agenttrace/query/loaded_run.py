@@ -9,9 +9,12 @@ range per tool or agent that looks unusual.
 from __future__ import annotations
 
 import json
+import re
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from typing import NamedTuple
 
 from agenttrace import clock
 from agenttrace.query.reading import Reader
@@ -20,7 +23,7 @@ from agenttrace.query.timeline import PAYLOADS_NO_TREE_NEEDS, iter_events
 from agenttrace.query.tree import Liveness, Tree, TreeNode, build_tree, parse_payload
 from agenttrace.store.rows import ConversationRow, Event, Failure
 
-__all__ = ["LoadedRun", "load_run", "percentile"]
+__all__ = ["EarlierRun", "LoadedRun", "is_nothing", "load_run", "percentile"]
 
 _FINISH_REASONS = """
 SELECT span_id, json_extract(payload, '$.finish_reason') FROM trajectory_events
@@ -32,13 +35,43 @@ SELECT duration_ms FROM trajectory_events
 WHERE kind = 'tool_result' AND tool_name = ? AND ts_ms < ? AND duration_ms IS NOT NULL
 ORDER BY ts_ms DESC LIMIT ?
 """
+_RUNS_BEFORE = """
+SELECT r.conversation_id, r.agent_id FROM (SELECT id FROM conversations
+    WHERE created_ms <= ? AND id <> ? ORDER BY created_ms DESC, id DESC LIMIT ? * 8) c
+CROSS JOIN agent_rollups r ON r.conversation_id = c.id
+WHERE r.agent_name = ? AND r.last_status IS NOT NULL LIMIT ?
+"""
+_OUTPUT = """
+SELECT payload FROM trajectory_events
+WHERE conversation_id = ? AND agent_id = ? AND kind = 'agent_end' AND status = 'ok'
+ORDER BY ts_ns DESC LIMIT 1
+"""
+_MODELS = """
+SELECT DISTINCT model FROM (SELECT model FROM trajectory_events
+    WHERE conversation_id = ? AND agent_id = ? AND kind = 'model_call' LIMIT ?) WHERE model IS NOT NULL
+"""
+_TURNS_LIMIT = 200
+_NOTHING_TEXT = re.compile(
+    r"\W*((nothing|none|null|nil|no|not|n/a|empty|unknown|unavailable)\b.{0,40})?\W*",
+    re.IGNORECASE | re.DOTALL,
+)
 _AGENTS_BEFORE = """
-SELECT coalesce(r.input_tokens, 0) + coalesce(r.output_tokens, 0), r.cost_usd, r.last_ts_ms - r.first_ts_ms
+SELECT coalesce(r.input_tokens, 0) + coalesce(r.output_tokens, 0), r.cost_usd,
+    r.last_ts_ms - r.first_ts_ms, r.model_turns
 FROM (SELECT id FROM conversations WHERE created_ms <= ? AND id <> ?
     ORDER BY created_ms DESC, id DESC LIMIT ?) c
 CROSS JOIN agent_rollups r ON r.conversation_id = c.id
 WHERE r.agent_name = ? AND r.last_status IS NOT NULL
 """
+
+
+class EarlierRun(NamedTuple):
+    """What one agent used in one earlier run."""
+
+    tokens: int
+    cost_usd: float | None
+    duration_ms: int
+    turns: int
 
 
 class LoadedRun:
@@ -143,15 +176,66 @@ class LoadedRun:
         """Spans of turns of which a piece of a stream is recorded."""
         return {event.span_id for event in self.events if event.kind == "model_delta" and event.span_id}
 
+    @cached_property
+    def calls_of_agent(self) -> dict[str, list[int]]:
+        """Give the calls of each agent, in the order in which they began."""
+        found: defaultdict[str, list[int]] = defaultdict(list)
+        for at, node in enumerate(self.nodes):
+            if node.family == "call":
+                found[node.agent_id].append(at)
+        for calls in found.values():
+            calls.sort(key=self._began)
+        return found
+
+    @cached_property
+    def giving(self) -> set[str]:
+        """Names of the tools of which a call gave something."""
+        found: set[str] = set()
+        for node in self.nodes:
+            is_open = node.family == "call" and node.status == "ok" and node.name not in found
+            if is_open and not is_nothing(self.output(node)):
+                found.add(node.name)
+        return found
+
+    def _began(self, at: int) -> tuple[int, int]:
+        return self.nodes[at].start_ns, self.nodes[at].row_id
+
+    def calls_after(self, at: int, limit: int) -> list[int]:
+        """Give the next calls of the same agent after a node."""
+        calls = self.calls_of_agent.get(self.nodes[at].agent_id, [])
+        place = bisect_right(calls, self._began(at), key=self._began)
+        return calls[place : place + limit]
+
+    def runs_before(self, name: str, limit: int) -> list[tuple[str, str]]:
+        """Give conversation and agent id of the newest earlier runs of the agents of a name."""
+        return self._reader.rows(
+            _RUNS_BEFORE, [self.conversation.ts_ms, self.conversation.id, limit, name, limit]
+        )
+
+    def outputs_before(self, name: str, limit: int) -> list[object]:
+        """Give what the agents of a name answered in earlier runs that ended ok; None where nothing."""
+        found: list[object] = []
+        for conversation_id, agent_id in self.runs_before(name, limit):
+            rows = self._reader.rows(_OUTPUT, [conversation_id, agent_id])
+            found += [parse_payload(payload).get("output") for (payload,) in rows]
+        return found
+
+    def models_before(self, name: str, limit: int) -> list[set[str]]:
+        """Give the models that the agents of a name asked in earlier runs, a set for each run."""
+        return [
+            {model for (model,) in self._reader.rows(_MODELS, [conversation_id, agent_id, _TURNS_LIMIT])}
+            for conversation_id, agent_id in self.runs_before(name, limit)
+        ]
+
     def durations_before(self, tool_name: str, limit: int) -> list[float]:
         """Give how long the newest calls of a tool took before this run began."""
         rows = self._reader.rows(_CALLS_BEFORE, [tool_name, self.conversation.ts_ms, limit])
         return [duration_ms for (duration_ms,) in rows]
 
-    def agents_before(self, name: str, limit: int) -> list[tuple[int, float | None, int]]:
-        """Give tokens, cost and duration (ms) of the agents of a name in earlier runs, by run."""
+    def agents_before(self, name: str, limit: int) -> list[EarlierRun]:
+        """Give what the agents of a name used in earlier runs, by run."""
         rows = self._reader.rows(_AGENTS_BEFORE, [self.conversation.ts_ms, self.conversation.id, limit, name])
-        return [(tokens, cost_usd, duration_ms) for tokens, cost_usd, duration_ms in rows]
+        return [EarlierRun(*row) for row in rows]
 
 
 def load_run(reader: Reader, conversation: ConversationRow, status: str, liveness: Liveness) -> LoadedRun:
@@ -174,6 +258,15 @@ def load_run(reader: Reader, conversation: ConversationRow, status: str, livenes
         now_ns=clock.now_ns(),
     )
     return LoadedRun(reader, conversation, status, tree, events, failures)
+
+
+def is_nothing(value: object) -> bool:
+    """Tell whether a result holds nothing: None, zero, empty, only that at its top level, or says so."""
+    if isinstance(value, str):
+        return _NOTHING_TEXT.fullmatch(value) is not None
+    if isinstance(value, dict):
+        return all(one is None or (one in ("", [], {}, 0) and one is not False) for one in value.values())
+    return value is None or value in ("", [], 0)
 
 
 def percentile(values: Sequence[float], share: float = 0.95) -> float:

@@ -30,9 +30,19 @@ class Thresholds:
     """Earlier calls, or runs, that it takes to say what is usual."""
     history_limit: int = 200
     """The newest earlier calls, or runs, that are looked at."""
+    habit_share: float = 0.25
+    """What an agent did in this share of its earlier runs is a habit and no fault: to answer nothing, say."""
+    habit_runs: int = 30
+    """The newest earlier runs of an agent in which its habits are looked for."""
+    mend_calls: int = 20
+    """Calls after one that failed, among which the one that mended it is looked for."""
+    mend_likeness: float = 0.7
+    """How alike, 0 to 1, the arguments of a call have to be to mend one of the same tool that failed."""
+    error_text_chars: int = 250
+    """A longer answer is no error text, whatever it begins with."""
     usual_call_share: float = 0.95
     """How many of the earlier calls of a tool count as usual."""
-    usual_run_share: float = 0.75
+    usual_run_share: float = 0.9
     """How many of the earlier runs of an agent do; fewer, as where people develop many runs go wrong."""
     stall_factor: float = 5.0
     """A stalled call took this many times what the usual ones took at most."""
@@ -44,6 +54,8 @@ class Thresholds:
     """What is shorter is never called slow."""
     spend_factor: float = 5.0
     """An agent is an outlier with this many times the tokens, or cost, of the usual ones."""
+    spend_turn_factor: float = 15.0
+    """An agent is one with a single turn of this many times the tokens of a usual turn, too."""
     spend_min_tokens: int = 10_000
     """An agent that used fewer tokens is no outlier."""
     spend_min_usd: float = 0.05

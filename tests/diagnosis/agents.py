@@ -1,29 +1,26 @@
 """
-Agents that do what a plan says: a loop of turns and calls, alone, in threads or as tasks.
+Agents that do what a plan says: a loop of turns and calls, alone, in threads, as tasks or through an SDK.
 
-Owns the program that is traced. Time is a counter that calls and turns move on, so nothing sleeps; calls
-take turns at it, so that no call seems slow because another was. What a fault leaves (span, line) is told
-to ``World.expect`` by the code that does it.
+Owns the program that is traced by hand, and ``play``. What a fault leaves is told to the world by the code
+that does it (``world``).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import os
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import agenttrace
-from agenttrace import agent_scope, bind, clock, model_turn, tool_scope, traced_tool
+from agenttrace import agent_scope, bind, clock, model_turn, tool_scope
 from tests.diagnosis.plans import Plan, Step
+from tests.diagnosis.tools import TOOLBOX, as_text, part_mended, rounds_of, run_step
+from tests.diagnosis.world import World, place, world
 
-__all__ = ["FAULT_MESSAGES", "World", "play"]
+__all__ = ["TURN_FAULTS", "close_agent", "open_agent", "play"]
 
 FAULT_MESSAGES = (
     "the index is away",
@@ -31,196 +28,44 @@ FAULT_MESSAGES = (
     "no more credits",
     "not allowed to read it",
     "the connection was reset",
+    "the prompt is too long",
 )
 """What a fault may raise out of a run; anything else is a mistake of this bench."""
 
-_SOURCE = Path(__file__).read_text(encoding="utf-8").splitlines()
+TURN_FAULTS = frozenset(
+    {"cut", "break", "leave", "spend", "linger", "refuse_turn", "refuse_turn_caught", "model_storm"}
+)
+"""What is about one turn of an agent."""
 
 
-def _line(marker: str) -> int:
-    """Give the number of the line that ends with a marker."""
-    return next(number for number, line in enumerate(_SOURCE, 1) if line.endswith(f"# line: {marker}"))
+def _dispatch(step: Step, arguments: dict[str, Any], call_id: str) -> Any:
+    with world().lock, tool_scope(step.name, call_id=call_id, arguments=arguments):
+        if step.fault == "unknown":
+            world().expect()
+        return run_step(step, TOOLBOX[step.name], arguments)
 
 
-class World:
-    """One run: its clock, and what should be found in it."""
-
-    def __init__(self, start_ns: int) -> None:
-        self.now_ns = start_ns
-        self.lock = threading.RLock()
-        """Held by the call that runs."""
-        self._counting = threading.Lock()
-        self.span_id: str | None = None
-        self.line: int | None = None
-        self.step: Step | None = None
-        self._ids = 0
-
-    def wait(self, ms: float) -> None:
-        """Let time pass."""
-        with self._counting:
-            self.now_ns += int(ms * 1e6)
-
-    def read_clock(self) -> int:
-        """Give the time; each look at it takes a microsecond."""
-        with self._counting:
-            self.now_ns += 1_000
-            return self.now_ns
-
-    def new_id(self) -> str:
-        """Count up a call id."""
-        with self._counting:
-            self._ids += 1
-            return f"call_{self._ids:04d}"
-
-    def expect(self, *, line: str | None = None) -> None:
-        """Say that what should be found is the operation that runs here; the first word counts."""
-        scope = agenttrace.current()
-        if self.span_id is None and scope is not None:
-            self.span_id = scope.span_id
-            self.line = None if line is None else _line(line)
-
-
-class _Missing(Exception):
-    """What the tools of this program raise."""
-
-
-_WORLD: list[World] = []
-_NOW: threading.local = threading.local()
-
-
-def _work(text: str) -> Any:
-    """Do what every tool does, and what the step says besides."""
-    step: Step = _NOW.step
-    world = _WORLD[-1]
-    world.wait(step.ms)
-    match step.fault or step.habit:
-        case "raise" | "swallow_outside" | "suppress" | "raise_through":
-            if step.fault != "raise_through":
-                world.expect(line=step.fault if step.fault in ("swallow_outside", "suppress") else None)
-            raise step.detail
-        case "swallow_inside":
-            world.expect(line="swallow_inside")
-            try:
-                raise ConnectionError("the index is away")
-            except Exception:  # line: swallow_inside
-                return []
-        case "refuse":
-            raise step.detail
-        case "return":
-            world.expect()
-            return step.detail
-        case "die":
-            agenttrace.flush()
-            print(json.dumps(agenttrace.current().span_id), flush=True)  # type: ignore[union-attr]
-            os._exit(9)
-        case "stall":
-            world.expect()
-            world.wait(step.detail)
-        case "storm":
-            world.expect()
-            step.detail -= 1
-            if step.detail >= 0:
-                raise TimeoutError("the service is busy")
-        case "loop":
-            world.expect()
-            return {"found": text}
-        case "expect" | "drop" | "withhold":
-            world.expect()
-        case "retried":
-            step.detail -= 1
-            if step.detail >= 0:
-                raise TimeoutError("busy for a moment")
-        case "probing":
-            try:
-                return {"cached": {}[text]}
-            except KeyError:
-                return {"found": text.upper()}
-        case "nothing":
-            return []
-        case "plain_error":
-            return {"error": None, "status": 200, "rows": [text]}
-    return {"found": text, "length": len(text)}
-
-
-@traced_tool
-def search(text: str) -> Any:
-    return _work(text)
-
-
-@traced_tool
-def read_page(text: str) -> Any:
-    return _work(text)
-
-
-@traced_tool
-def lookup(text: str) -> Any:
-    return _work(text)
-
-
-@traced_tool
-def convert(text: str) -> Any:
-    return _work(text)
-
-
-@traced_tool
-def save(text: str) -> None:
-    _work(text)
-
-
-@traced_tool
-def translate(text: str) -> Any:
-    return _work(text)
-
-
-@traced_tool
-def count_words(text: str) -> Any:
-    return _work(text)
-
-
-@traced_tool
-def poll(text: str) -> Any:
-    _work(text)
-    step: Step = _NOW.step
-    step.detail = step.detail - 1 if isinstance(step.detail, int) else 0
-    return {"state": "done" if step.detail <= 0 else "waiting", "left": step.detail}
-
-
-_TOOLBOX = {
-    tool.__name__: tool for tool in (search, read_page, lookup, convert, save, translate, count_words, poll)
-}
-
-
-def _dispatch(step: Step, call_id: str) -> Any:
-    world = _WORLD[-1]
-    with world.lock:
-        _NOW.step = step
-        with tool_scope(step.name, call_id=call_id, arguments=step.arguments):
-            if step.name not in _TOOLBOX:
-                world.expect()
-            return _TOOLBOX[step.name](**step.arguments)
-
-
-def _perform(step: Step) -> list[dict[str, Any]]:
+def _perform(step: Step, arguments: dict[str, Any]) -> list[dict[str, Any]]:
     """Make a call; gives the messages that the model is told."""
-    call_id = _WORLD[-1].new_id()
+    call_id = world().new_id()
     if step.fault == "swallow_outside":
+        world().expect_call(call_id, place=place(__file__, "swallow_outside"))
         try:
-            content = _text(_dispatch(step, call_id))
+            content = as_text(_dispatch(step, arguments, call_id))
         except Exception:  # line: swallow_outside
             content = "nothing found"
         return [_message(call_id, content)]
     if step.fault == "suppress":
+        world().expect_call(call_id, place=place(__file__, "suppress"))
         content = "nothing found"
         with contextlib.suppress(Exception):  # line: suppress
-            content = _text(_dispatch(step, call_id))
+            content = as_text(_dispatch(step, arguments, call_id))
         return [_message(call_id, content)]
-    if step.fault == "raise" and step.habit == "escape":
-        return [_message(call_id, _text(_dispatch(step, call_id)))]
-    if step.fault == "raise_through":
-        return [_message(call_id, _text(_dispatch(step, call_id)))]
+    if step.habit == "escape" or step.fault == "raise_through":
+        return [_message(call_id, as_text(_dispatch(step, arguments, call_id)))]
     for _ in range(8):
         try:
-            value = _dispatch(step, call_id)
+            value = _dispatch(step, arguments, call_id)
         except TimeoutError as exc:
             if step.habit != "retried" and step.fault != "storm":
                 return [_message(call_id, f"TimeoutError: {exc}")]
@@ -232,16 +77,22 @@ def _perform(step: Step) -> list[dict[str, Any]]:
             return []
         if step.fault == "withhold":
             return []
-        return [_message(call_id, _text(value))]
+        return [_message(call_id, as_text(value))]
     return [_message(call_id, "TimeoutError: given up")]
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _message(call_id: str, content: str) -> dict[str, Any]:
     return {"role": "tool", "tool_call_id": call_id, "content": content}
+
+
+def _calls(step: Step) -> Iterator[tuple[Step, dict[str, Any]]]:
+    """Give the calls that a step is; one that fails and is mended is two."""
+    if step.is_mended:
+        for each in part_mended(step):
+            yield each, each.arguments
+        return
+    for arguments in rounds_of(step):
+        yield step, arguments
 
 
 def _delegate(step: Step) -> list[dict[str, Any]]:
@@ -250,62 +101,74 @@ def _delegate(step: Step) -> list[dict[str, Any]]:
     assert plan is not None
     if plan.fault == "ignored":
         try:
-            answer = _run(plan)
+            answer = run_plan(plan)
         except Exception:
             answer = None
         return [{"role": "user", "content": f"{plan.name} was asked"}]
-    answer = _run(plan)
+    answer = run_plan(plan)
     return [{"role": "user", "content": f"{plan.name} says: {answer}"}]
 
 
-def _run(plan: Plan) -> Any:
+def run_plan(plan: Plan) -> Any:
+    """Run an agent."""
+    if plan.api:
+        # Late: what is traced by hand needs no SDK.
+        from tests.diagnosis.sdk_agents import run_sdk
+
+        return run_sdk(plan)
     return asyncio.run(_run_async(plan)) if plan.style == "async" else _run_sync(plan)
 
 
 @contextmanager
 def _turn(plan: Plan, number: int, messages: list[dict[str, Any]]) -> Iterator[Any]:
-    world = _WORLD[-1]
-    model = plan.model
+    model = plan.model_of(number)
     is_here = plan.fault_turn == number
     if plan.fault == "switch" and number >= plan.fault_turn:
         model = "acme-tiny"
     with model_turn(model, provider="acme", input=list(messages)) as turn:
-        world.wait(plan.turn_ms[number])
+        world().wait(plan.turn_ms[number])
         if plan.is_streaming or (is_here and plan.fault == "break"):
             for piece in ("let me ", "think ", "about it"):
                 turn.delta(piece)
-        if is_here and plan.fault in ("cut", "break", "spend", "linger"):
-            world.expect()
+        if is_here and plan.fault in TURN_FAULTS:
+            where = place(__file__, "refuse_turn_caught") if plan.fault == "refuse_turn_caught" else None
+            world().expect(place=where)
         if is_here and plan.fault == "break":
             raise ConnectionError("the connection was reset")
+        if is_here and plan.fault in ("refuse_turn", "refuse_turn_caught"):
+            raise ValueError("the prompt is too long")
         if is_here and plan.fault == "linger":
-            world.wait(plan.detail)
+            world().wait(plan.detail)
         yield turn
         tokens = plan.tokens[number] * (plan.detail if is_here and plan.fault == "spend" else 1)
         turn.set_usage(input_tokens=tokens, output_tokens=tokens // 5)
-
-
-def _finish(plan: Plan, number: int, usual: str) -> str:
-    return plan.detail if plan.fault == "cut" and plan.fault_turn == number else usual
 
 
 def _ask(plan: Plan, number: int, messages: list[dict[str, Any]], agent: Any) -> None:
     if plan.switch_at == number:
         plan.model = "acme-large" if plan.model == "acme-small" else "acme-small"
         agent.set_model(plan.model, reason="this part is of another kind")
+    reason = plan.detail if plan.fault == "cut" and plan.fault_turn == number else "stop"
+    said = {"role": "assistant", "content": "I go on."}
+    if plan.fault == "refuse_turn_caught":
+        try:
+            with _turn(plan, number, messages) as turn:
+                turn.set_output(said, finish_reason=reason)
+        except ValueError:  # line: refuse_turn_caught
+            return
+        return
     with _turn(plan, number, messages) as turn:
-        turn.set_output(
-            {"role": "assistant", "content": "I go on."}, finish_reason=_finish(plan, number, "stop")
-        )
+        turn.set_output(said, finish_reason=reason)
 
 
-def _open(plan: Plan, agent: Any) -> list[dict[str, Any]]:
+def open_agent(plan: Plan) -> None:
+    """Begin an agent's run; called inside its scope."""
     if plan.fault in ("switch", "empty", "ignored"):
-        _WORLD[-1].expect()
-    return [{"role": "user", "content": plan.task}]
+        world().expect()
 
 
-def _close(plan: Plan, agent: Any) -> Any:
+def close_agent(plan: Plan, agent: Any) -> Any:
+    """End an agent's run; gives its answer."""
     if plan.fault == "ignored" and plan.detail == "told":
         agent.set_output("the sources contradict each other", is_error=True)
         return None
@@ -314,19 +177,10 @@ def _close(plan: Plan, agent: Any) -> Any:
     return plan.answer
 
 
-def _steps(steps: list[Step]) -> Iterator[Step]:
-    for step in steps:
-        yield step
-        for _ in range(2 if step.habit == "twice" and not step.fault else 0):
-            yield step
-        if step.name == "poll" and not step.fault:
-            while step.detail > 0:
-                yield step
-
-
 def _run_sync(plan: Plan) -> Any:
     with agent_scope(plan.name, input=plan.task) as agent:
-        messages = _open(plan, agent)
+        open_agent(plan)
+        messages = [{"role": "user", "content": plan.task}]
         for number, steps in enumerate(plan.turns):
             _ask(plan, number, messages, agent)
             if plan.style == "threads" and all(step.plan is not None for step in steps):
@@ -334,60 +188,51 @@ def _run_sync(plan: Plan) -> Any:
                     for told in [pool.submit(bind(_delegate), step) for step in steps]:
                         messages += told.result()
                 continue
-            for step in _steps(steps):
-                messages += _delegate(step) if step.plan is not None else _mend(step)
+            for step in steps:
+                if step.plan is not None:
+                    messages += _delegate(step)
+                    continue
+                for each, arguments in _calls(step):
+                    messages += _perform(each, arguments)
         _ask(plan, len(plan.turns), messages, agent)
-        return _close(plan, agent)
-
-
-def _mend(step: Step) -> list[dict[str, Any]]:
-    """Make a call as a healthy program does: one that failed is told of, and called anew with other words."""
-    if step.habit != "mended" or step.fault:
-        return _perform(step)
-    text = step.arguments["text"]
-    wrong = Step(step.name, {"text": f"{text} ?"}, habit="refuse", detail=_Missing(f"nothing fits {text} ?"))
-    told = _perform(wrong)
-    return [*told, *_perform(Step(step.name, step.arguments))]
+        return close_agent(plan, agent)
 
 
 async def _run_async(plan: Plan) -> Any:
     async with agent_scope(plan.name, input=plan.task) as agent:
-        messages = _open(plan, agent)
+        open_agent(plan)
+        messages = [{"role": "user", "content": plan.task}]
         for number, steps in enumerate(plan.turns):
             _ask(plan, number, messages, agent)
             if all(step.plan is not None for step in steps):
                 for told in await asyncio.gather(*(asyncio.to_thread(_delegate, step) for step in steps)):
                     messages += told
                 continue
-            for step in _steps(steps):
+            for step in steps:
                 await asyncio.sleep(0)
-                messages += _delegate_or_mend(step)
+                if step.plan is not None:
+                    messages += await asyncio.to_thread(_delegate, step)
+                    continue
+                for each, arguments in _calls(step):
+                    messages += _perform(each, arguments)
         _ask(plan, len(plan.turns), messages, agent)
-        return _close(plan, agent)
-
-
-def _delegate_or_mend(step: Step) -> list[dict[str, Any]]:
-    if step.plan is None:
-        return _mend(step)
-    # A subagent that has a loop of its own cannot run inside this one's thread.
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(bind(_delegate), step).result()
+        return close_agent(plan, agent)
 
 
 def play(plan: Plan, conversation_id: str, start_ns: int) -> World:
     """Run a plan as one conversation; gives its world, with what should be found."""
-    world = World(start_ns)
-    _WORLD.append(world)
-    before = clock.use(world.read_clock)
+    here = World.current = World(start_ns)
+    before = clock.use(here.read_clock)
     try:
         with agenttrace.conversation_scope(conversation_id, task=plan.task):
             try:
-                _run(plan)
+                run_plan(plan)
             except Exception as exc:
-                if str(exc) not in FAULT_MESSAGES:
+                is_meant = any(message in str(exc) for message in FAULT_MESSAGES)
+                if not is_meant and not any(each.fault in ("break", "cut") for each in plan.agents()):
                     raise
     finally:
         agenttrace.flush()
         clock.use(before)
-        _WORLD.pop()
-    return world
+        World.current = None
+    return here

@@ -15,13 +15,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import agenttrace
@@ -30,12 +32,15 @@ from agenttrace.query.diagnose import Diagnosis
 from agenttrace.query.findings import Finding
 from agenttrace.write.recovery import recover
 from tests.diagnosis.agents import play
-from tests.diagnosis.faults import FAULTS, put_fault
-from tests.diagnosis.plans import build_plan
+from tests.diagnosis.faults import FAULTS, build_faulty
+from tests.diagnosis.plans import FAMILIES, build_plan
+from tests.diagnosis.sdk_model import MODELS
+from tests.diagnosis.world import World
 
 __all__ = ["Case", "Figures", "measure", "record"]
 
-HISTORY = 40
+HISTORY = 60
+_INSTALL = ("threads", "openai", "anthropic")
 _START_NS = 1_790_000_000_000_000_000
 _STEP_NS = 3_600_000_000_000
 _ROOT = Path(__file__).parent.parent.parent
@@ -50,15 +55,17 @@ class Case:
     """"" of a healthy one."""
     seed: int
     span_id: str | None
-    line: int | None
+    place: str | None
+    """``file:line`` that should be named."""
+    family: str
 
     def is_right(self, finding: Finding) -> bool:
         """Tell whether a finding is the fault that was put in."""
         if (finding.kind, finding.span_id) != (self.kind, self.span_id):
             return False
-        if self.line is None or sys.version_info < (3, 12):  # which line caught it is not seen before
+        if self.place is None or sys.version_info < (3, 12):  # which line caught it is not seen before
             return True
-        return finding.handled_at is not None and finding.handled_at.endswith(f"agents.py:{self.line}")
+        return finding.handled_at is not None and finding.handled_at.endswith(f"/{self.place}")
 
 
 @dataclass(slots=True)
@@ -71,6 +78,8 @@ class Figures:
     healthy: int = 0
     healthy_with_findings: int = 0
     confusion: Counter[tuple[str, str]] = field(default_factory=Counter)
+    families: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Faults, those that stand first, healthy runs and those with findings, by family."""
     wrong: list[str] = field(default_factory=list)
 
     @property
@@ -94,13 +103,18 @@ class Figures:
         if not case.kind:
             self.healthy += 1
             self.healthy_with_findings += bool(kinds)
+            self.families[case.family, "healthy"] += 1
+            self.families[case.family, "alarms"] += bool(kinds)
             self.confusion["healthy", kinds[0] if kinds else "nothing"] += 1
             if kinds:
-                self.wrong.append(f"healthy, seed {case.seed}: {diagnosis.findings[0].sentence}")
+                first = diagnosis.findings[0]
+                self.wrong.append(f"{case.conversation_id} ({case.family}): {first.kind}: {first.sentence}")
             return
         right = [case.is_right(finding) for finding in diagnosis.findings]
         self.faults += 1
         self.first += right[:1] == [True]
+        self.families[case.family, "faults"] += 1
+        self.families[case.family, "first"] += right[:1] == [True]
         self.among_three += any(right[:3])
         found = "nothing" if not kinds else kinds[0]
         if kinds and found == case.kind and not right[0]:
@@ -108,7 +122,7 @@ class Figures:
         self.confusion[case.kind, found] += 1
         if right[:1] != [True]:
             place = right.index(True) if True in right else None
-            self.wrong.append(f"{case.kind}, seed {case.seed}: {kinds[:3]}, right at {place}")
+            self.wrong.append(f"{case.conversation_id} ({case.family}): {kinds[:3]}, right at {place}")
             self.wrong += [f"    {finding.sentence} ({finding.where})" for finding in diagnosis.findings[:1]]
 
     def render(self) -> str:
@@ -124,43 +138,76 @@ class Figures:
             f"top-1 {self.top_1:.1%}, top-3 {self.top_3:.1%} of {self.faults} faults; "
             f"findings on {self.false_alarms:.1%} of {self.healthy} healthy runs"
         )
+        for family in FAMILIES:
+            of = {what: self.families[family, what] for what in ("faults", "first", "healthy", "alarms")}
+            lines.append(
+                f"  {family:<7} {of['first']:>4} of {of['faults']:>4} faults first, "
+                f"findings on {of['alarms']:>2} of {of['healthy']:>3} healthy runs"
+            )
         return "\n".join(lines)
 
 
 def record(
-    database: Path, seeds: Iterable[int], kinds: Sequence[str] = tuple(FAULTS), healthy: int = 3
+    database: Path, seeds: Iterable[int], kinds: Sequence[str] = tuple(FAULTS), healthy: int = 4
 ) -> list[Case]:
     """Record the history and all runs; gives what should be found in each."""
     seeds = list(seeds)
-    cases: list[Case] = []
-    agenttrace.configure(database, install=("threads",))
+    heard: list[tuple[Case, World]] = []
+    at_ns = _START_NS
+    # Each client reads an empty folder: nothing here is encrypted, and the real ones take it 40 ms.
+    before = os.environ.get("SSL_CERT_DIR")
+    os.environ["SSL_CERT_DIR"] = str(database.parent / "no-certificates")
+    agenttrace.configure(database, install=_INSTALL)
     try:
-        at_ns = _START_NS
         for number in range(HISTORY):
-            play(build_plan(9_000_000 + number), f"history-{number:03d}", at_ns)
+            play(build_plan(9_000_000 + number, FAMILIES[number % 4]), f"history-{number:03d}", at_ns)
             at_ns += _STEP_NS
         for seed in seeds:
             for number in range(healthy):
+                family = FAMILIES[number % 4]
                 name = f"healthy-{seed}-{number}"
-                play(build_plan(seed * 100 + 50 + number), name, at_ns)
-                cases.append(Case(name, "", seed, None, None))
+                play(build_plan(seed * 100 + 50 + number, family), name, at_ns)
+                heard.append((Case(name, "", seed, None, None, family), World(0)))
                 at_ns += _STEP_NS
             for number, kind in enumerate(kind for kind in kinds if kind != "interrupted"):
-                plan = build_plan(seed * 100 + number)
-                put_fault(plan, kind, seed)
+                plan = build_faulty(seed * 100 + number, kind, FAMILIES[(seed + number) % 4])
                 name = f"{kind}-{seed}"
                 world = play(plan, name, at_ns)
-                if world.span_id is None:
+                if not world.is_met:
                     raise RuntimeError(f"{name}: the fault was never met")
-                cases.append(Case(name, kind, seed, world.span_id, world.line))
+                heard.append((Case(name, kind, seed, None, world.place, plan.family), world))
                 at_ns += _STEP_NS
     finally:
         agenttrace.shutdown()
+        agenttrace.uninstall()
+        MODELS.stop()
+        if before is None:
+            del os.environ["SSL_CERT_DIR"]
+        else:
+            os.environ["SSL_CERT_DIR"] = before
+    cases = [replace(case, span_id=_span_of(database, case, world)) for case, world in heard]
     if "interrupted" in kinds:
         with ThreadPoolExecutor(4) as pool:
             cases += pool.map(lambda seed: _kill(database, seed), seeds)
         _recover(database)
     return cases
+
+
+def _span_of(database: Path, case: Case, world: World) -> str | None:
+    """Ask which span the call, or turn, has that the program named."""
+    if world.span_id is not None or not world.is_met:
+        return world.span_id
+    where, values = "kind = 'tool_call' AND call_id = ?", [world.call_id]
+    if world.turn is not None:
+        where, values = "kind = 'model_call' AND agent_id = ? AND turn = ?", list(world.turn)
+    with closing(sqlite3.connect(database)) as connection:
+        rows = connection.execute(
+            f"SELECT DISTINCT span_id FROM trajectory_events WHERE conversation_id = ? AND {where}",
+            [case.conversation_id, *values],
+        ).fetchall()
+    if len(rows) != 1:
+        raise RuntimeError(f"{case.conversation_id}: {values} is {rows}")
+    return str(rows[0][0])
 
 
 def _recover(database: Path) -> None:
@@ -184,13 +231,13 @@ def _kill(database: Path, seed: int) -> Case:
     )
     if done.returncode != 9:
         raise RuntimeError(f"seed {seed}: did not die: {done.stderr[-2000:]}")
-    return Case(f"interrupted-{seed}", "interrupted", seed, json.loads(done.stdout), None)
+    family = FAMILIES[seed % 4]
+    return Case(f"interrupted-{seed}", "interrupted", seed, json.loads(done.stdout), None, family)
 
 
 def _die(seed: int, database: str) -> None:
-    plan = build_plan(seed * 100 + 99)
-    put_fault(plan, "interrupted", seed)
-    agenttrace.configure(database, install=("threads",))
+    plan = build_faulty(seed * 100 + 99, "interrupted", FAMILIES[seed % 4])
+    agenttrace.configure(database, install=_INSTALL)
     play(plan, f"interrupted-{seed}", _START_NS + _STEP_NS * 500_000)
 
 
@@ -210,6 +257,7 @@ def main() -> int:
     parser.add_argument("--tune", action="store_true", help="seeds 0 to 59 instead of 1000 to 1059")
     parser.add_argument("--seeds", type=int, default=60)
     parser.add_argument("--wrong", action="store_true", help="say what went wrong, too")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave the database there")
     parser.add_argument("--die", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.die:
@@ -217,7 +265,7 @@ def main() -> int:
         return 1
     first = 0 if options.tune else 1000
     with tempfile.TemporaryDirectory() as folder:
-        database = Path(folder) / "traces.db"
+        database = (options.keep or Path(folder)) / "traces.db"
         figures = measure(database, record(database, range(first, first + options.seeds)))
     print(figures.render())
     if options.wrong:
