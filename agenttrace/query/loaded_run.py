@@ -177,15 +177,31 @@ class LoadedRun:
         return {event.span_id for event in self.events if event.kind == "model_delta" and event.span_id}
 
     @cached_property
-    def calls_of_agent(self) -> dict[str, list[int]]:
-        """Give the calls of each agent, in the order in which they began."""
+    def _operations(self) -> dict[str, list[int]]:
+        """What each agent did, in the order in which it began: its calls, turns and subagents."""
         found: defaultdict[str, list[int]] = defaultdict(list)
         for at, node in enumerate(self.nodes):
-            if node.family == "call":
-                found[node.agent_id].append(at)
-        for calls in found.values():
-            calls.sort(key=self._began)
+            agent_id = node.parent_agent_id if node.family == "agent" else node.agent_id
+            if node.family != "event" and agent_id is not None:
+                found[agent_id].append(at)
+        for operations in found.values():
+            operations.sort(key=lambda at: _began(self.nodes[at]))
         return found
+
+    def operations_after(self, node: TreeNode, limit: int) -> list[int]:
+        """Give what the agent of an operation (of a subagent, the one above) did next."""
+        agent_id = node.parent_agent_id if node.family == "agent" else node.agent_id
+        operations = self._operations.get(agent_id or "", [])
+        place = bisect_right(operations, _began(node), key=lambda at: _began(self.nodes[at]))
+        return operations[place : place + limit]
+
+    @cached_property
+    def calls_of_agent(self) -> dict[str, list[int]]:
+        """Give the calls of each agent, in the order in which they began."""
+        return {
+            agent_id: [at for at in operations if self.nodes[at].family == "call"]
+            for agent_id, operations in self._operations.items()
+        }
 
     @cached_property
     def giving(self) -> set[str]:
@@ -196,15 +212,6 @@ class LoadedRun:
             if is_open and not is_nothing(self.output(node)):
                 found.add(node.name)
         return found
-
-    def _began(self, at: int) -> tuple[int, int]:
-        return self.nodes[at].start_ns, self.nodes[at].row_id
-
-    def calls_after(self, at: int, limit: int) -> list[int]:
-        """Give the next calls of the same agent after a node."""
-        calls = self.calls_of_agent.get(self.nodes[at].agent_id, [])
-        place = bisect_right(calls, self._began(at), key=self._began)
-        return calls[place : place + limit]
 
     def runs_before(self, name: str, limit: int) -> list[tuple[str, str]]:
         """Give conversation and agent id of the newest earlier runs of the agents of a name."""
@@ -258,6 +265,10 @@ def load_run(reader: Reader, conversation: ConversationRow, status: str, livenes
         now_ns=clock.now_ns(),
     )
     return LoadedRun(reader, conversation, status, tree, events, failures)
+
+
+def _began(node: TreeNode) -> tuple[int, int]:
+    return node.start_ns, node.row_id
 
 
 def is_nothing(value: object) -> bool:

@@ -18,6 +18,7 @@ __all__ = ["is_mended"]
 
 _TEXT_LIMIT = 200
 _VALUES_LIMIT = 50
+_NUMBERS = re.compile(r"\d+")
 _BETWEEN_WORDS = re.compile(r"[\W_]+")
 
 
@@ -29,37 +30,38 @@ def is_mended(run: LoadedRun, at: int, failure: Failure, limits: Thresholds) -> 
     closed = [run.nodes[one] for one in run.closed_with.get(failure.error_id or "", ())]
     outermost = closed[0] if closed and closed[0].family == "agent" else None
     if outermost is not None:
-        above = [run.nodes[outermost.parent]] if outermost.parent is not None else []
-        beside = [run.nodes[each] for one in above for each in one.children]
+        later = [run.nodes[each] for each in run.operations_after(outermost, limits.mend_calls)]
         return any(
             each.family == "agent"
             and each.name == outermost.name
             and each.status == "ok"
-            and each.start_ns > (outermost.end_ns or outermost.start_ns)
             and each.payload_json == outermost.payload_json
-            for each in beside
+            for each in later
         )
     if node.family == "turn":
-        return _is_asked_anew(run, at)
+        following = [run.nodes[each] for each in run.operations_after(node, 1)]
+        return any(each.family == "turn" and each.status == "ok" for each in following)
     if failure.fate != "reported" or node.family != "call":
         return False
     wanted = _values(node)
-    for later in run.calls_after(at, limits.mend_calls):
-        other = run.nodes[later]
-        least = limits.mend_likeness if other.name == node.name else 1.0
-        if other.status == "ok" and _likeness(wanted, _values(other)) >= least:
-            return True
-    return False
+    later = [run.nodes[each] for each in run.operations_after(node, limits.mend_calls)]
+    calls = [each for each in later if each.family == "call"]
+    return any(
+        each.status == "ok" and _does_the_same(node, wanted, each, limits, is_next=place == 0)
+        for place, each in enumerate(calls)
+    )
 
 
-def _is_asked_anew(run: LoadedRun, at: int) -> bool:
-    """Tell whether the next thing the agent did after a turn was one that went well."""
-    node = run.nodes[at]
-    siblings = () if node.parent is None else run.nodes[node.parent].children
-    later = [run.nodes[each] for each in siblings if run.nodes[each].start_ns > node.start_ns]
-    later = [each for each in later if each.family != "event"]
-    following = min(later, key=lambda each: (each.start_ns, each.row_id), default=None)
-    return following is not None and following.family == "turn" and following.status == "ok"
+def _does_the_same(
+    node: TreeNode, wanted: str, other: TreeNode, limits: Thresholds, *, is_next: bool
+) -> bool:
+    """Tell whether another call was made to do what one that failed should have done."""
+    given = _values(other)
+    if other.name != node.name:
+        return wanted != "" and given == wanted
+    if not is_next and _NUMBERS.findall(given) != _NUMBERS.findall(wanted):
+        return False  # another page, another job
+    return _likeness(wanted, given) >= limits.mend_likeness
 
 
 def _values(node: TreeNode) -> str:

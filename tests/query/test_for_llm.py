@@ -47,7 +47,14 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Case]]:
         second = folder / "again.db"
         assert len(cases) == len(FAULTS) == 15
         return database, cases + [
-            Case(f"{second}//{case.conversation_id}", case.kind, case.seed, case.span_id, case.line)
+            Case(
+                f"{second}//{case.conversation_id}",
+                case.kind,
+                case.seed,
+                case.span_id,
+                case.place,
+                case.family,
+            )
             for case in record(second, _SEEDS[1:], _EXTRA_KINDS, healthy=0)
         ]
 
