@@ -7,9 +7,11 @@ The pytest fixture ``trajectory`` is made of these parts; they work without pyte
 from __future__ import annotations
 
 from agenttrace.testing.calls import Call
+from agenttrace.testing.programs import run_program
+from agenttrace.testing.readings import AgentRun
 from agenttrace.testing.recorder import MemoryRecorder, memory_recorder
 from agenttrace.testing.stepping import CountingIds, StepClock, strict_mode
-from agenttrace.testing.trajectory import AgentRun, Trajectory
+from agenttrace.testing.trajectory import Trajectory
 
 __all__ = [
     "AgentRun",
@@ -19,5 +21,6 @@ __all__ = [
     "StepClock",
     "Trajectory",
     "memory_recorder",
+    "run_program",
     "strict_mode",
 ]

@@ -18,8 +18,8 @@ from agenttrace.testing.failing_path import Marks, render_path
 from agenttrace.testing.matching import explain_mismatch, render_wanted
 
 if TYPE_CHECKING:
+    from agenttrace.testing.readings import Readings
     from agenttrace.testing.recorded import Recorded
-    from agenttrace.testing.trajectory import Trajectory
 
 __all__ = ["EXPLAINED", "Step", "check_called", "check_no_swallowed", "check_order", "fail"]
 
@@ -41,7 +41,7 @@ def fail(trees: Sequence[Tree], headline: str, marks: Marks) -> NoReturn:
     raise error
 
 
-def check_no_swallowed(trajectory: Trajectory, agent: str | None) -> None:
+def check_no_swallowed(trajectory: Readings, agent: str | None) -> None:
     """Claim that no failure was caught without anybody being told."""
     __tracebackhide__ = True
     found = trajectory.failures("swallowed")
@@ -60,7 +60,7 @@ def check_no_swallowed(trajectory: Trajectory, agent: str | None) -> None:
 
 
 def check_called(
-    trajectory: Trajectory, name: str, times: int | None, agent: str | None, wanted: Mapping[str, Any]
+    trajectory: Readings, name: str, times: int | None, agent: str | None, wanted: Mapping[str, Any]
 ) -> list[Call]:
     """Claim that a tool was called, *times* times or at all, with the arguments *wanted*."""
     __tracebackhide__ = True
@@ -87,7 +87,7 @@ def check_called(
     fail(trajectory.trees(), f"{headline}; {_describe_tools(trajectory, name, agent)}", Marks({}))
 
 
-def check_order(trajectory: Trajectory, steps: Sequence[Step], agent: str | None) -> None:
+def check_order(trajectory: Readings, steps: Sequence[Step], agent: str | None) -> None:
     """Claim that these calls began in this order; others may stand between them."""
     __tracebackhide__ = True
     calls = trajectory.calls(agent=agent)
@@ -121,7 +121,7 @@ def _name(step: Step) -> str:
     return step if isinstance(step, str) else step[0]
 
 
-def _describe_tools(trajectory: Trajectory, name: str, agent: str | None) -> str:
+def _describe_tools(trajectory: Readings, name: str, agent: str | None) -> str:
     tools: Recorded[str] = trajectory.tools(agent)
     known = list(dict.fromkeys(tools))
     if not known:

@@ -21,7 +21,7 @@ from agenttrace.testing.assertions import fail
 from agenttrace.testing.failing_path import Marks
 
 if TYPE_CHECKING:
-    from agenttrace.testing.trajectory import Trajectory
+    from agenttrace.testing.readings import Readings
 
 __all__ = ["Budget", "check_budget"]
 
@@ -52,7 +52,7 @@ class Budget:
         return Budget(*(min(limits, default=None) for limits in both))
 
 
-def check_budget(trajectory: Trajectory, budget: Budget) -> None:
+def check_budget(trajectory: Readings, budget: Budget) -> None:
     """
     Claim that the run so far has kept to its limits.
 
@@ -77,7 +77,7 @@ def check_budget(trajectory: Trajectory, budget: Budget) -> None:
 
 
 def _check_turns(
-    trajectory: Trajectory, turns: list[Event], used: list[Any], limit_name: str, limit: float
+    trajectory: Readings, turns: list[Event], used: list[Any], limit_name: str, limit: float
 ) -> None:
     __tracebackhide__ = True
     is_cost = limit_name == "max_cost_usd"
@@ -115,7 +115,7 @@ def _check_turns(
     fail(trajectory.trees(), headline, Marks({rows[at]: f"at {shown[2]}"}))
 
 
-def _rows_of(trajectory: Trajectory, turns: Iterable[Event]) -> list[int]:
+def _rows_of(trajectory: Readings, turns: Iterable[Event]) -> list[int]:
     """Give the row of each turn's node in the tree."""
     by_span = {
         node.span_id: node.row_id

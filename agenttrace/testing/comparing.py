@@ -14,8 +14,8 @@ from agenttrace.errors import contained
 from agenttrace.query.text import preview, sanitize
 from agenttrace.testing.assertions import EXPLAINED
 from agenttrace.testing.failing_path import Marks
+from agenttrace.testing.readings import Readings
 from agenttrace.testing.recorded import Recorded
-from agenttrace.testing.trajectory import Trajectory
 
 __all__ = ["build_section", "explain_difference", "note_difference"]
 
@@ -31,7 +31,7 @@ def note_difference(op: str, left: Any, right: Any, summary: str) -> None:
             given.trajectory.compared = summary, marks
 
 
-def build_section(trajectory: Trajectory, exc: BaseException) -> tuple[str, str] | None:
+def build_section(trajectory: Readings, exc: BaseException) -> tuple[str, str] | None:
     """
     Give the title and the text that a failed test's report has for its trajectory.
 

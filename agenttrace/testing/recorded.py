@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from agenttrace.testing.trajectory import Trajectory
+    from agenttrace.testing.readings import Readings
 
 __all__ = ["Recorded"]
 
@@ -31,7 +31,7 @@ class Recorded(list[Item]):
     __slots__ = ("rows", "trajectory")
     __hash__ = None  # as of every list
 
-    def __init__(self, items: Iterable[Item], trajectory: Trajectory, rows: Sequence[int]) -> None:
+    def __init__(self, items: Iterable[Item], trajectory: Readings, rows: Sequence[int]) -> None:
         super().__init__(items)
         self.trajectory = trajectory
         self.rows = tuple(rows)

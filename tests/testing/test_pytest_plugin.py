@@ -39,8 +39,11 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
 def run(project: pytest.Pytester, *args: str) -> pytest.RunResult:
     """Run the tests of *project* in a process of their own."""
     plugins = [word for name in project.plugins for word in ("-p", str(name))]
-    project.plugins.clear()
-    return project.runpytest_subprocess("-q", "-p", "no:cacheprovider", *plugins, *args)
+    named, project.plugins = project.plugins, []
+    try:
+        return project.runpytest_subprocess("-q", "-p", "no:cacheprovider", *plugins, *args)
+    finally:
+        project.plugins = named
 
 
 @pytest.mark.slow
