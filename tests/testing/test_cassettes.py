@@ -263,7 +263,6 @@ class TestNames:
             "test_a_x",
             "test_ax",
             "con",
-            "test_a-",
         ]
         paths = [name_cassette(Path("/t/test_p.py"), name) for name in names]
         assert all(path.parent == Path("/t/cassettes/test_p") for path in paths)
