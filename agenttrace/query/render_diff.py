@@ -7,17 +7,20 @@ or the kind of a difference.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
+from typing import Any
 
+from agenttrace.query.contrast import contrast
 from agenttrace.query.diff import Difference, RunDiff, Totals
 from agenttrace.query.lines import UNICODE, Glyphs, Line, Span, fit_line, line_width
+from agenttrace.query.runs import parse_json
 from agenttrace.query.steps import Step
 from agenttrace.query.text import (
     cell_width,
     fit,
     pluralize,
     preview,
+    preview_arguments,
     render_cost,
     render_count,
     render_duration,
@@ -25,6 +28,11 @@ from agenttrace.query.text import (
 )
 
 __all__ = ["render_diff"]
+
+_MINOR_LEADS = {
+    "answer": "only the words of answers differ; the first ones: ",
+    "input": "what they were asked differs: ",
+}
 
 _KIND_WIDTH = 9
 
@@ -46,13 +54,16 @@ def render_diff(diff: RunDiff, width: int, glyphs: Glyphs = UNICODE, limit: int 
         yield (Span("no difference: ", "ok"), Span(f"all {pluralize(diff.same_count, 'step')} are the same"))
         return
     if first.is_minor:
-        lead = "only the words of answers differ; the first ones: "
+        lead = _MINOR_LEADS[first.kind]
     else:
         lead = "they part here: "
     yield fit_line((Span(lead, "bad"), *_name(first, glyphs)), width, glyphs.ellipsis)
     yield from _render_sides(first, width, glyphs)
     rest = [each for each in diff.differences if each is not first and not each.is_minor]
-    answers = sum(each.is_minor for each in diff.differences) - first.is_minor
+    answers = sum(each.kind == "answer" for each in diff.differences) - (first.kind == "answer")
+    asked = next((each for each in diff.differences if each.kind == "input" and each is not first), None)
+    if asked is not None:
+        yield from _render_input(asked, width, glyphs)
     if rest:
         yield ()
         yield (Span(f"and {pluralize(len(rest), 'difference')} behind it", "dim"),)
@@ -63,6 +74,16 @@ def render_diff(diff: RunDiff, width: int, glyphs: Glyphs = UNICODE, limit: int 
     if answers:
         yield ()
         yield (Span(f"{pluralize(answers, 'answer')} of models in other words (--json has them)", "dim"),)
+
+
+def _render_input(asked: Difference, width: int, glyphs: Glyphs) -> Iterator[Line]:
+    """Say that the runs were not asked the same."""
+    yield ()
+    yield fit_line((Span("they were not asked the same", "warn"),), width, glyphs.ellipsis)
+    for side, step, given in zip("AB", (asked.a, asked.b), _read_sides(asked)[0], strict=True):
+        assert step is not None, "what one alone was asked is no difference in what was asked"
+        start = (Span(f"  {side} ", "agent"), Span(f"#{step.row_id} ", "id"))
+        yield (*start, Span(_title(step, given, width - line_width(start), glyphs)))
 
 
 def _render_totals(diff: RunDiff, width: int, glyphs: Glyphs) -> Iterator[Line]:
@@ -101,26 +122,54 @@ def _name(difference: Difference, glyphs: Glyphs) -> tuple[Span, ...]:
 
 
 def _render_sides(difference: Difference, width: int, glyphs: Glyphs) -> Iterator[Line]:
-    for side, step in (("A", difference.a), ("B", difference.b)):
+    given, back = _read_sides(difference)
+    for at, (side, step) in enumerate((("A", difference.a), ("B", difference.b))):
         if step is None:
             yield (Span(f"  {side} ", "agent"), Span("does nothing of the kind", "dim"))
             continue
         start = (Span(f"  {side} ", "agent"), Span(f"#{step.row_id} ", "id"))
         room = width - line_width(start)
-        yield (*start, Span(fit(sanitize(step.title), room, glyphs.ellipsis)))
+        yield (*start, Span(_title(step, given[at], room, glyphs)))
         indent = Span(" " * line_width(start))
-        yield (indent, *_outcome(step, room, glyphs))
+        if difference.kind == "caught":
+            text = f"caught {step.caught}" if step.caught else "caught nothing"
+            yield (indent, Span(fit(sanitize(text.replace("\n", ", ")), room, glyphs.ellipsis), "value"))
+        else:
+            yield (indent, *_outcome(step, back[at], room, glyphs))
 
 
-def _outcome(step: Step, room: int, glyphs: Glyphs) -> tuple[Span, ...]:
+def _read_sides(difference: Difference) -> tuple[list[Any], list[Any]]:
+    """Give what both sides were given and gave back, without what they share where they differ in it."""
+    steps = (difference.a, difference.b)
+    given = [None if step is None else parse_json(step.arguments) for step in steps]
+    back = [None if step is None else parse_json(step.result) for step in steps]
+    if difference.kind in ("arguments", "input"):
+        given = list(contrast(*given))
+    if difference.kind in ("result", "answer"):
+        back = list(contrast(*back))
+    return given, back
+
+
+def _title(step: Step, given: Any, room: int, glyphs: Glyphs) -> str:
+    """Name a step with what it was given."""
+    name = sanitize(step.name if step.family == "call" else f"{step.family} {step.name}")
+    if step.family == "call":
+        left = max(0, room - cell_width(name) - 2)
+        return fit(f"{name}({preview_arguments(given, left, glyphs.ellipsis)})", room, glyphs.ellipsis)
+    if given is not None:
+        name = f"{name} {preview(given, max(0, room - cell_width(name) - 1), glyphs.ellipsis)}"
+    return fit(name, room, glyphs.ellipsis)
+
+
+def _outcome(step: Step, back: Any, room: int, glyphs: Glyphs) -> tuple[Span, ...]:
     mark = glyphs.marks.get(step.status, step.status)
     style = "ok" if step.status == "ok" else "bad"
     tail = f" ({pluralize(step.attempts, 'attempt')})" if step.attempts > 1 else ""
     left = room - cell_width(mark) - 1 - len(tail)
     if step.error:
         text = fit(sanitize(step.error.partition("\n")[0]), left, glyphs.ellipsis)
-    elif step.result:
-        text = preview(json.loads(step.result), left, glyphs.ellipsis)
+    elif back is not None:
+        text = preview(back, left, glyphs.ellipsis)
     else:
         text = ""
     return Span(mark, style), Span(f" {text}{tail}", "bad" if step.error else "value")
@@ -139,5 +188,7 @@ def _render_short(difference: Difference, width: int, glyphs: Glyphs) -> Line:
     agent = sanitize(difference.agent.rpartition("/")[2])
     room = width - line_width(head)
     name = fit(agent, max(8, room // 3), glyphs.ellipsis)
-    title = fit(sanitize(step.title), room - cell_width(name) - 2, glyphs.ellipsis)
-    return (*head, Span(name, "agent"), Span(f"  {title}"))
+    tail = f" and {pluralize(difference.inside, 'step')} inside" if difference.inside else ""
+    given = _read_sides(difference)[0][difference.a is None]
+    title = _title(step, given, max(0, room - cell_width(name) - 2 - len(tail)), glyphs)
+    return (*head, Span(name, "agent"), Span(f"  {title}"), Span(tail, "dim"))

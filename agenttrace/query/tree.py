@@ -98,6 +98,8 @@ class TreeNode:
     ``resumed``, ``late``, ``rebuilt``, ``no start recorded``, ``parent not in this trace``,
     ``cyclic parent``.
     """
+    end_row_id: int | None = None
+    """``id`` of the row that closes it, of several attempts the last one's; None where nothing does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +278,7 @@ class _Builder:
             cost_usd=told.cost_usd if told is not None else None,
             payload_json=payload,
             notes=tuple(notes),
+            end_row_id=end.id if end is not None else None,
         )
         return node
 

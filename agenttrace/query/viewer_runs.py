@@ -61,9 +61,10 @@ class ViewerRuns(ViewerEvents):
         Raises:
             NotFound: There is no such conversation.
         """
-        trees = (self.tree(a), self.tree(b))
-        statuses = (self.status(self.conversation(a)), self.status(self.conversation(b)))
-        return build_diff(self.reader, trees, statuses)
+        with self.reader.snapshot():
+            statuses = (self.status(self.conversation(a)), self.status(self.conversation(b)))
+            tree = self.tree(a)
+            return build_diff(self.reader, (tree, tree if a == b else self.tree(b)), statuses)
 
     def diagnose(self, conversation_id: str, thresholds: Thresholds | None = None) -> Diagnosis:
         """

@@ -83,7 +83,7 @@ class TestDiff:
         """Ids, times and durations are no difference."""
         diff = compare({}, {})
         assert diff.is_same and diff.first is None
-        assert diff.same_count == 6  # a turn, two subagents with a call each, a call
+        assert diff.same_count == 7  # the run itself, a turn, two subagents with a call each, a call
         assert (diff.a.calls, diff.a.turns, diff.a.agents, diff.a.failed) == (3, 1, 3, 0)
 
     @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ class TestRendering:
 
     def test_says_that_nothing_differs(self, compare: Callable[[Faults, Faults], RunDiff]) -> None:
         """And how much was compared."""
-        assert "all 6 steps are the same" in render_plain(render_diff(compare({}, {}), 80, ASCII))
+        assert "all 7 steps are the same" in render_plain(render_diff(compare({}, {}), 80, ASCII))
 
     def test_counts_what_it_leaves_out(self, compare: Callable[[Faults, Faults], RunDiff]) -> None:
         """What is beyond the limit is counted, with the option that shows it."""
