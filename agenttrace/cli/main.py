@@ -55,6 +55,7 @@ COMMANDS: dict[str, LazyCommand] = {
         "compare", "Compare many runs in groups: how often they end well, and what they take."
     ),
     "ps": _command("ps", "Show what is open now, for how long, in which process."),
+    "mcp": _command("mcp", "Serve runs to coding agents over the Model Context Protocol."),
     "sql": _command("sql", "Query the database with SQL, read only."),
     "path": _command("path", "Print the path of the database, whether or not it is there yet."),
     "doctor": _command("doctor", "Check the database, the rings, what was lost, and what can be seen here."),

@@ -49,7 +49,7 @@ _VERDICT_SHARE = 0.8
 _CHAIN = 6
 _PROOFS = 3
 _FRAMES = 6
-_DETAIL_SHARE = 0.45
+_OUTLINE_SHARE = 0.35
 _WAYS_SHARE = 0.16
 
 
@@ -98,6 +98,7 @@ def render_for_llm(
     agent: str | None = None,
     ways: Ways = COMMANDS,
     database: str = "",
+    outlined: bool = True,
 ) -> str:
     """
     Write one run for a language model.
@@ -109,6 +110,7 @@ def render_for_llm(
         agent: Outline only this agent: its id or its name, the first of several.
         ways: How more is asked for.
         database: What every command ends with, " --db PATH" say.
+        outlined: Say what the run did, too, and not only what went wrong.
 
     Returns:
         Lines of plain text, each ended by a newline.
@@ -136,11 +138,14 @@ def render_for_llm(
         left += _estimate([dropped.line])
         told.remove(dropped)
     verdict = [line for _, line in told]
+    reserved = max_tokens * _OUTLINE_SHARE if outlined else 0
     for line in _render_details(run, diagnosis, max(20, max_tokens // 16)):
         cost = _estimate([line])
-        if cost <= left * _DETAIL_SHARE:
+        if left - cost >= reserved:
             verdict.append(line)
             left -= cost
+    if not outlined:
+        return "".join(f"{line}\n" for line in [*verdict, *more])
     title = ["", "## What it did"] if agent is None else ["", f"## What agent {quote_name(agent)} did"]
     lines = _outline(run, diagnosis, agent).lines(
         left - _estimate(title), max(40, min(400, max_tokens // 10))
