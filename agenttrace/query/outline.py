@@ -137,10 +137,10 @@ class Outline:
             yield self._cause, False
             yield from ((at, False) for at in [*above[:_ABOVE], *above[-1:]])
             yield self._cause, True
-            around = self._around(self._cause)
-            yield from ((at, False) for at in around)
         for at in self._marked:
             yield at, False
+        around = [] if self._cause is None else self._around(self._cause)
+        yield from ((at, False) for at in around)
         roots = [at for at in within if nodes[at].parent is None or at == self._from]
         yield from ((at, False) for at in roots[:8])
         troubled = [
@@ -150,8 +150,7 @@ class Outline:
             or any(each.fate != "retried" for each in nodes[at].failures)
         ]
         yield from ((at, False) for at in troubled)
-        if self._cause is not None:
-            yield from ((at, True) for at in around)
+        yield from ((at, True) for at in around)
         agents = [at for at in within if nodes[at].family == "agent"]
         yield from ((at, False) for at in agents)
         yield from ((at, True) for at in agents)
