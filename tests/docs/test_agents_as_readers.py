@@ -1,4 +1,4 @@
-"""docs/agents-as-readers.md: its text is what is printed, its program runs, its configurations start a server."""
+"""docs/agents-as-readers.md: its text is printed so, its program runs, its configurations start servers."""
 
 from __future__ import annotations
 
