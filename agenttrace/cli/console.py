@@ -68,7 +68,7 @@ def choose_glyphs(stream: IO[str] | None = None) -> Glyphs:
     """Give the Unicode glyphs where the stream can write them, as text in memory can, else ASCII ones."""
     encoding = getattr(stream or sys.stdout, "encoding", None) or ("ascii" if stream is None else "utf-8")
     try:
-        "├─└│✔✘⊘◼‼●…·→»━▸".encode(encoding)
+        "├─└│✔✘⊘◼‼●…·→»━▏▸◐↻▽▲".encode(encoding)
     except (UnicodeError, LookupError):
         return ASCII
     return UNICODE

@@ -54,8 +54,8 @@ COMMANDS: dict[str, LazyCommand] = {
     "compare": _command(
         "compare", "Compare many runs in groups: how often they end well, and what they take."
     ),
-    "ps": _command("ps", "Show what is open now, for how long, in which process."),
     "mcp": _command("mcp", "Serve runs to coding agents over the Model Context Protocol."),
+    "ps": _command("ps", "Show what is open now, for how long, and how long that usually takes."),
     "sql": _command("sql", "Query the database with SQL, read only."),
     "path": _command("path", "Print the path of the database, whether or not it is there yet."),
     "doctor": _command("doctor", "Check the database, the rings, what was lost, and what can be seen here."),

@@ -62,6 +62,10 @@ class Glyphs:
     """In a bar: an operation shorter than half a cell."""
     critical: str
     """Stands before the bar of what the run waited for."""
+    swallowed: str
+    """Before the number of failures that nobody was told of."""
+    retried: str
+    lost: str
     marks: dict[str, str]
     """From a status to its mark; a status whose mark is no plain tick or cross says its word too."""
 
@@ -81,6 +85,9 @@ UNICODE = Glyphs(
     inside="─",
     tick="▏",
     critical="▸",
+    swallowed="◐",
+    retried="↻",
+    lost="▽",
     marks={
         "ok": "✔",
         "error": "✘",
@@ -89,6 +96,7 @@ UNICODE = Glyphs(
         "interrupted": "‼ interrupted",
         "running": "● running",
         "out of contact": "? out of contact",
+        "stalled": "▲ stalled",
         "completed": "✔ completed",
         "failed": "✘ failed",
     },
@@ -106,6 +114,9 @@ ASCII = Glyphs(
     inside="-",
     tick="|",
     critical="*",
+    swallowed="!",
+    retried="~",
+    lost="!",
     marks={
         "ok": "ok",
         "error": "FAILED",
@@ -114,6 +125,7 @@ ASCII = Glyphs(
         "interrupted": "INTERRUPTED",
         "running": "running",
         "out of contact": "out of contact",
+        "stalled": "STALLED",
         "completed": "ok completed",
         "failed": "FAILED",
     },
@@ -121,6 +133,7 @@ ASCII = Glyphs(
 
 
 _MARK_STYLES = {
+    "stalled": "bad",
     "ok": "ok",
     "completed": "ok",
     "error": "bad",

@@ -17,6 +17,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from agenttrace import clock
+from agenttrace.query.percentiles import percentile
 from agenttrace.query.reading import Reader
 from agenttrace.query.steps import find_owner, name_paths
 from agenttrace.query.timeline import PAYLOADS_NO_TREE_NEEDS, iter_events
@@ -278,9 +279,3 @@ def is_nothing(value: object) -> bool:
     if isinstance(value, dict):
         return all(one is None or (one in ("", [], {}, 0) and one is not False) for one in value.values())
     return value is None or value in ("", [], 0)
-
-
-def percentile(values: Sequence[float], share: float = 0.95) -> float:
-    """Give the smallest value that *share* of the values do not exceed; 0 of none."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0

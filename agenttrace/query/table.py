@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from agenttrace.query.lines import UNICODE, Glyphs, Line, Span
-from agenttrace.query.text import cell_width, fit, sanitize
+from agenttrace.query.lines import UNICODE, Glyphs, Line, Span, fit_line, line_width
+from agenttrace.query.text import cell_width, sanitize
 
 __all__ = ["Column", "render_table"]
 
@@ -30,7 +30,7 @@ class Column(NamedTuple):
 
 def render_table(
     columns: Sequence[Column],
-    rows: Iterable[Sequence[str | Span]],
+    rows: Iterable[Sequence[str | Span | Line]],
     *,
     width: int = 80,
     glyphs: Glyphs = UNICODE,
@@ -41,7 +41,7 @@ def render_table(
 
     Args:
         columns: What stands over the cells.
-        rows: Cells; a ``Span`` brings its own style.
+        rows: Cells; a ``Span``, or a line of them, brings its own style.
         width: Terminal cells; 0 lets every column be as wide as its cells.
         glyphs: ``lines.UNICODE`` or ``lines.ASCII``.
         gap: Cells between two columns.
@@ -49,22 +49,21 @@ def render_table(
     columns = [column._replace(title=sanitize(column.title)) for column in columns]
     cells = [[_clean(cell, column) for cell, column in zip(row, columns, strict=True)] for row in rows]
     widths = [
-        max([cell_width(column.title), *(cell_width(row[at].text) for row in cells)])
+        max([cell_width(column.title), *(line_width(row[at]) for row in cells)])
         for at, column in enumerate(columns)
     ]
     if width:
         _shrink(widths, columns, width, gap)
-    titles = [Span(column.title, "dim") for column in columns]
+    titles: list[Line] = [(Span(column.title, "dim"),) for column in columns]
     for row in [titles, *cells]:
         yield _line(row, columns, widths, glyphs, gap)
 
 
-def _clean(cell: str | Span, column: Column) -> Span:
-    return (
-        Span(sanitize(cell.text), cell.style)
-        if isinstance(cell, Span)
-        else Span(sanitize(cell), column.style)
-    )
+def _clean(cell: str | Span | Line, column: Column) -> Line:
+    if isinstance(cell, str):
+        return (Span(sanitize(cell), column.style),)
+    spans: Line = (cell,) if isinstance(cell, Span) else cell
+    return tuple(Span(sanitize(span.text), span.style) for span in spans)
 
 
 def _shrink(widths: list[int], columns: Sequence[Column], width: int, gap: int) -> None:
@@ -81,18 +80,18 @@ def _shrink(widths: list[int], columns: Sequence[Column], width: int, gap: int) 
 
 
 def _line(
-    row: Sequence[Span], columns: Sequence[Column], widths: Sequence[int], glyphs: Glyphs, gap: int
+    row: Sequence[Line], columns: Sequence[Column], widths: Sequence[int], glyphs: Glyphs, gap: int
 ) -> Line:
     spans: list[Span] = []
-    for at, (span, column) in enumerate(zip(row, columns, strict=True)):
-        text = fit(span.text, widths[at], glyphs.ellipsis)
-        space = " " * (widths[at] - cell_width(text))
+    for at, (cell, column) in enumerate(zip(row, columns, strict=True)):
+        shown = fit_line(cell, widths[at], glyphs.ellipsis)
+        space = " " * (widths[at] - line_width(shown))
         is_last = at == len(columns) - 1
         if column.right:
             spans.append(Span(space))
-            spans.append(Span(text, span.style))
+            spans += shown
         else:
-            spans.append(Span(text, span.style))
+            spans += shown
             if not is_last:
                 spans.append(Span(space))
         if not is_last:

@@ -23,11 +23,13 @@ __all__ = [
     "pluralize",
     "preview",
     "preview_arguments",
+    "render_age",
     "render_bytes",
     "render_clock",
     "render_cost",
     "render_count",
     "render_duration",
+    "render_short_count",
     "sanitize",
     "sanitize_block",
 ]
@@ -113,6 +115,27 @@ def pluralize(count: int, noun: str) -> str:
 def render_count(count: int) -> str:
     """Render a whole number with thousands separators."""
     return f"{count:,}"
+
+
+def render_short_count(count: int) -> str:
+    """Render a number in at most five characters: ``950``, ``1.3k``, ``41k``, ``4.1M``."""
+    if count < 1000:
+        return str(count)
+    for factor, unit in ((1_000, "k"), (1_000_000, "M"), (1_000_000_000, "G")):
+        if count < 9_950 * factor // 1000:
+            return f"{count / factor:.1f}{unit}"
+        if count < 999_500 * factor // 1000:
+            return f"{count / factor:.0f}{unit}"
+    return f"{count / 1e12:.0f}T"
+
+
+def render_age(age_ms: int) -> str:
+    """Render how long ago something was: ``now``, ``42 s``, ``5 min``, ``3 h``, ``12 d``, ``2 y``."""
+    seconds = max(0, age_ms) // 1000
+    for unit, size in (("y", 31_557_600), ("d", 86_400), ("h", 3600), ("min", 60), ("s", 1)):
+        if seconds >= size and (unit != "d" or seconds >= 2 * size):
+            return f"{seconds // size} {unit}"
+    return "now"
 
 
 def render_bytes(size_bytes: int) -> str:

@@ -7,6 +7,9 @@ than one conversation.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from agenttrace.query.health import Health, read_health
 from agenttrace.query.liveness import OUT_OF_CONTACT
 from agenttrace.query.reading import build_page, check_limit, parse_cursor
 from agenttrace.query.select import Selection, no_conversation, select_conversation
@@ -99,3 +102,9 @@ class ViewerConversations(ViewerNow):
         with self.reader.snapshot():
             conversation = self.conversation(conversation_id)
             return build_summary(self.reader, conversation, self.status(conversation))
+
+    def health(self, conversations: Sequence[ConversationRow]) -> list[Health]:
+        """Tell how conversations are at a glance: status, swallowed failures, retries, losses."""
+        with self.reader.snapshot():
+            statuses = {row.id: self.status(row) for row in conversations}
+            return read_health(self.reader, conversations, statuses)

@@ -10,11 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from agenttrace import clock
 from agenttrace.query.liveness import read_liveness
 from agenttrace.query.reading import Reader, check_limit
+from agenttrace.query.thresholds import DEFAULTS, Thresholds
 from agenttrace.store.rows import OpenOperation, ProcessRow
 
 if TYPE_CHECKING:
+    from agenttrace.query.usual import OpenNow
     from agenttrace.store.event_store import TraceStore
 
 __all__ = ["ViewerNow"]
@@ -31,6 +34,19 @@ class ViewerNow:
         judge = self._judge()
         rows = self.reader.select(OpenOperation, "ORDER BY ts_ns, id LIMIT ?", [check_limit(limit)])
         return tuple((row, judge(row.process_id or "")) for row in rows)
+
+    def compare_open(self, limit: int = 100, thresholds: Thresholds | None = None) -> tuple[OpenNow, ...]:
+        """
+        Give what is open beside what is usual for its like: the p95 of the newest, and how many times that.
+
+        Args:
+            limit: How many at most, the oldest first.
+            thresholds: When it is stalled; the defaults when left out.
+        """
+        from agenttrace.query.usual import compare_open  # late: most questions are of what is over
+
+        opened = list(self.open_operations(limit))
+        return compare_open(self.reader, opened, clock.now_ms(), thresholds or DEFAULTS)
 
     def processes(self, limit: int = 100) -> tuple[ProcessRow, ...]:
         """Give the processes that recorded, newest first."""

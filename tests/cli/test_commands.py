@@ -104,14 +104,38 @@ class TestList:
         """Newest first, at 80 columns, with how it stands."""
         write_story(database, audit("d00dad00", start_ms=clock.now_ms(), process_id="b" * 16))
         lines = invoke("list").stdout.splitlines()
-        assert lines[0].split() == ["ID", "STARTED", "UTC", "TOOK", "CALLS", "ERRORS", "STATUS", "TASK"]
+        assert lines[0].split() == ["ID", "AGO", "TOOK", "CALLS", "TOKENS", "COST", "HEALTH", "TASK"]
         assert [line.split()[0] for line in lines[1:]] == ["d00dad00", "c0ffee00"]
         assert "✘ failed" in lines[1]
         assert all(len(line) <= 80 for line in lines)
 
-    def test_shows_agents_where_there_is_room(self, invoke: Invoke, database: Path) -> None:
-        """A wide terminal gets one more column."""
-        assert "AGENTS" in invoke("list", env={"COLUMNS": "120"}).stdout
+    def test_shows_more_where_there_is_room(self, invoke: Invoke, database: Path) -> None:
+        """A wide terminal gets agents, errors, the time of the start, and all that lies beneath."""
+        text = invoke("list", env={"COLUMNS": "140"}).stdout
+        assert "STARTED UTC" in text and "AGENTS" in text and "ERRORS" in text
+        assert "✘ failed · ◐ 1 swallowed · ↻ 2 retries" in text
+
+    @pytest.mark.parametrize("width", [60, 79, 80, 100, 119, 120, 200])
+    def test_never_wraps(self, invoke: Invoke, database: Path, width: int) -> None:
+        """Whatever the task and the counts, a line is a line, from 60 columns on."""
+        story = Story("x" * 64, process_id="b" * 16, start_ms=0)
+        story.conversation("task " * 40)
+        agent = story.start("a")
+        story.turn(agent, "m", tokens=(41_000_000, 999_999))
+        for number in range(120):
+            story.call(agent, "t", {"n": number}, error=("E", "x"))
+        story.end(agent)
+        write_story(database, story)
+        for line in invoke("list", env={"COLUMNS": str(width)}).stdout.splitlines():
+            assert len(line) <= width
+            assert "◐ 100+ swallowed" in line or "task task" not in line
+
+    def test_leaves_out_columns_that_say_nothing(self, invoke: Invoke, clean_environment: Path) -> None:
+        """Where no run has tokens or cost, the task has their room."""
+        story = Story()
+        story.end(story.start("a"))
+        write_story(clean_environment / "traces.db", story)
+        assert invoke("list").stdout.split()[:5] == ["ID", "AGO", "TOOK", "CALLS", "HEALTH"]
 
     def test_keeps_to_this_folder(self, invoke: Invoke, database: Path) -> None:
         """--here: only what was recorded by a program started here."""
@@ -341,13 +365,37 @@ class TestPs:
         lines = text.splitlines()
         assert len(lines) == 3
         assert "agent worker" in lines[1] and "call slow_tool" in lines[2]
-        assert "4242" in lines[1] and "elsewhere" in lines[1] and "● running" in lines[1]
+        assert "4242" in lines[1] and "● running" in lines[1]
+        assert "elsewhere" in invoke("ps", env={"COLUMNS": "120"}).stdout
         operations = read_json(invoke, "ps")["operations"]
         assert [(row["name"], row["state"]) for row in operations] == [
             ("worker", "running"),
             ("slow_tool", "running"),
         ]
         assert operations[0]["open_for_ms"] >= 5000
+
+    def test_compares_with_what_is_usual(self, invoke: Invoke, database: Path) -> None:
+        """Beside what is open stands the p95 of that tool's own calls, and stalled ones are marked."""
+        past = Story("past", process_id="b" * 16)
+        agent = past.start("worker")
+        for number in range(30):
+            past.call(agent, "search", ms=10 + number)
+        past.end(agent)
+        write_story(database, past)
+        story = Story("open", start_ms=clock.now_ms() - 12_000, process_id="c" * 16)
+        story.open_call(story.start("worker"), "search")
+        write_story(database, story, ended=False)
+        for width in ("60", "80", "120"):
+            result = invoke("ps", env={"COLUMNS": width})
+            (line,) = [line for line in result.stdout.splitlines() if "▲ stalled" in line]
+            assert "38 ms" in line
+            assert all(len(each) <= int(width) for each in result.stdout.splitlines())
+            assert "search has been open for 12." in result.stderr
+            assert "p95 of search is 38 ms: 3" in result.stderr
+        (row,) = [row for row in read_json(invoke, "ps")["operations"] if row["is_stalled"]]
+        assert row["name"] == "search"
+        assert row["usual"] == {"count": 30, "p95_ms": 38}
+        assert row["times_usual"] > 300
 
     def test_says_when_nothing_is(self, invoke: Invoke, database: Path) -> None:
         """An empty answer is a note, not a heading."""

@@ -13,9 +13,11 @@ from agenttrace.query.text import (
     fit,
     preview,
     preview_arguments,
+    render_age,
     render_bytes,
     render_clock,
     render_duration,
+    render_short_count,
     sanitize,
     sanitize_block,
 )
@@ -153,3 +155,45 @@ class TestNumbers:
     def test_give_a_clock_for_any_integer(self, ts_ms: int) -> None:
         """Whatever stands in ``ts_ms``, a time of day comes out."""
         assert len(render_clock(ts_ms)) == 12
+
+
+class TestShortCount:
+    @given(st.integers(0, 10**14))
+    def test_is_at_most_five_characters(self, count: int) -> None:
+        """However many, a column of five is enough."""
+        assert len(render_short_count(count)) <= 5
+
+    @pytest.mark.parametrize(
+        ("count", "text"),
+        [
+            (0, "0"),
+            (999, "999"),
+            (1337, "1.3k"),
+            (9949, "9.9k"),
+            (9950, "10k"),
+            (41_000_000, "41M"),
+            (10**12, "1T"),
+        ],
+    )
+    def test_keeps_two_digits(self, count: int, text: str) -> None:
+        """Two digits and the unit."""
+        assert render_short_count(count) == text
+
+
+class TestAge:
+    @pytest.mark.parametrize(
+        ("age_ms", "text"),
+        [
+            (-5, "now"),
+            (999, "now"),
+            (42_000, "42 s"),
+            (119_000, "1 min"),
+            (3_600_000, "1 h"),
+            (47 * 3_600_000, "47 h"),
+            (48 * 3_600_000, "2 d"),
+            (400 * 86_400_000, "1 y"),
+        ],
+    )
+    def test_is_one_number(self, age_ms: int, text: str) -> None:
+        """How long ago, in the unit that people would use; a clock that is ahead is now."""
+        assert render_age(age_ms) == text
