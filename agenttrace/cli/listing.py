@@ -33,8 +33,8 @@ _NARROW = (
     Column("CALLS", right=True),
     Column("TOKENS", right=True),
     Column("COST", right=True),
-    Column("HEALTH", shrinks=True, narrowest=14),
-    Column("TASK", "agent", shrinks=True, narrowest=10),
+    Column("HEALTH", shrinks=True, narrowest=16),
+    Column("TASK", "agent", shrinks=True, narrowest=8),
 )
 _WIDE = (
     _NARROW[0],
