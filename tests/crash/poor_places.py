@@ -55,7 +55,7 @@ def _emit_until_full(program: Steady) -> None:
 
 def full_disk(folder: str, seed: int, count: int) -> dict[str, Any]:
     """Record until the disk is full, and on; then make room, and see that what waited is stored."""
-    _mount(folder, 4)
+    _mount(folder, 4 + 2 * count)  # each time the database grows by what was left free, and its log with it
     database = Path(folder) / "t.db"
     with Steady(database, AGENTTRACE_RING_BYTES="65536") as program:
         for _ in range(count):
