@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from agenttrace.capture import context
 from agenttrace.capture.calls import ToolTracer, close_call, open_call
-from agenttrace.capture.context import CURRENT, SWITCH, Agent, Operation
+from agenttrace.capture.context import CURRENT, PIPE, SWITCH, Agent, Operation
 from agenttrace.capture.decorator import tracer_of
 from agenttrace.capture.detectors import detect_failure, type_of_returned
 from agenttrace.capture.emit import emit, encode_value, object_of
@@ -24,6 +24,9 @@ from agenttrace.capture.marks import error_id_of, mark_of, remember
 from agenttrace.capture.scope_calls import ground_of, join_scope, leave_tool_scope
 from agenttrace.errors import contain, contained
 from agenttrace.events import new_id
+
+if TYPE_CHECKING:
+    from agenttrace.capture.substitution import Outcome
 
 __all__ = ["OuterCall", "innermost_call"]
 
@@ -129,6 +132,20 @@ class OuterCall:
         call.__dict__["outer"] = self
         self._call = call
         CURRENT.set(call)
+
+    def ask(self) -> Outcome | None:
+        """
+        Give how the recorded call ended, in a replay; None where what is called is to run.
+
+        A traced function inside is asked for itself, where it would run.
+
+        Raises:
+            ReplayError: Nothing like it was recorded, and nothing may run.
+        """
+        kept, substitute = self._kept(), PIPE.substitute
+        if substitute is None or kept._call is None or tracer_of(kept._function) is not None:
+            return None
+        return substitute.outer(kept._call, kept.name, kept._arguments)
 
     def fail_inside(self, exc: BaseException) -> None:
         """Note that *exc* left the tool, and that the framework makes something of it for the model."""

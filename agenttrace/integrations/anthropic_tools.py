@@ -16,6 +16,7 @@ from typing import Any
 
 from agenttrace.capture.context import SWITCH
 from agenttrace.capture.outer_calls import OuterCall
+from agenttrace.capture.substitution import Outcome
 from agenttrace.integrations.patching import Library, Patch
 
 __all__ = ["tool_library"]
@@ -30,7 +31,8 @@ def _build_call(call: Callable[..., Any]) -> Callable[..., Any]:
         if not SWITCH:
             return call(self, input)
         with _outer_call(self, input) as outer:
-            result = call(self, input)
+            outcome = outer.ask()
+            result = call(self, input) if outcome is None else _give(outcome)
             outer.set_result(result)
             return result
 
@@ -43,11 +45,19 @@ def _build_async_call(call: Callable[..., Awaitable[Any]]) -> Callable[..., Any]
         if not SWITCH:
             return await call(self, input)
         with _outer_call(self, input) as outer:
-            result = await call(self, input)
+            outcome = outer.ask()
+            result = (await call(self, input)) if outcome is None else _give(outcome)
             outer.set_result(result)
             return result
 
     return call_tool
+
+
+def _give(outcome: Outcome) -> Any:
+    """Give or raise what was recorded, in a replay."""
+    if outcome.exception is not None:
+        raise outcome.exception
+    return outcome.output
 
 
 def _outer_call(tool: Any, arguments: Any) -> OuterCall:

@@ -14,8 +14,9 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from types import ModuleType
 from typing import Any, Self
 
-from agenttrace.capture.context import CURRENT, SWITCH, Operation, real_of
+from agenttrace.capture.context import CURRENT, PIPE, SWITCH, Operation, real_of
 from agenttrace.capture.outer_calls import OuterCall, innermost_call
+from agenttrace.capture.substitution import Outcome
 from agenttrace.errors import contained
 from agenttrace.integrations.langgraph_asked import agent_run_around, find_asker, stand_for
 from agenttrace.integrations.langgraph_messages import describe_output, is_message
@@ -141,6 +142,10 @@ class _Inside(OuterCall):
         if isinstance(exc, Exception):
             self._node.fail_inside(exc)
 
+    def ask(self) -> Outcome | None:
+        """Ask for the call that this one is."""
+        return self._node.ask()
+
     def set_result(self, *_: Any, **__: Any) -> None:
         """Say nothing: the ``ToolNode`` does."""
 
@@ -152,7 +157,7 @@ def _build_run(run: Callable[..., Any]) -> Callable[..., Any]:
         if call is None:
             return run(self, *args, **kwargs)
         with call:
-            result = run(self, *args, **kwargs)
+            result = run(_standing_for(self, call, kwargs), *args, **kwargs)
             with contained("integrations.langgraph.tool"):
                 _set_result(call, result, kwargs.get("tool_call_id"))
             return result
@@ -167,12 +172,22 @@ def _build_async_run(run: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
         if call is None:
             return await run(self, *args, **kwargs)
         with call:
-            result = await run(self, *args, **kwargs)
+            result = await run(_standing_for(self, call, kwargs), *args, **kwargs)
             with contained("integrations.langgraph.tool"):
                 _set_result(call, result, kwargs.get("tool_call_id"))
             return result
 
     return run_traced
+
+
+def _standing_for(tool: Any, call: OuterCall, given: Mapping[str, Any]) -> Any:
+    """Give *tool* itself, or in a replay what gives the recorded result in its place."""
+    outcome = None if PIPE.substitute is None else call.ask()
+    if outcome is None:
+        return tool
+    from agenttrace.integrations.langgraph_replay import answering_tool  # late: a replay's alone
+
+    return answering_tool(tool, outcome, given.get("tool_call_id"))
 
 
 def _begin(open_call: Callable[..., OuterCall], *given: Any) -> OuterCall | None:

@@ -9,17 +9,18 @@ inside is this same call.
 
 from __future__ import annotations
 
+import copy
 import functools
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
-from agenttrace.capture.context import SWITCH
+from agenttrace.capture.context import PIPE, SWITCH
 from agenttrace.capture.decorator import tracer_of
 from agenttrace.capture.outer_calls import OuterCall, innermost_call
 from agenttrace.capture.tool_objects import parse_arguments
-from agenttrace.errors import contained
+from agenttrace.errors import ReplayError, contained
 from agenttrace.integrations.openai_agents_messages import build_plain
 from agenttrace.integrations.openai_agents_runs import run_here
 
@@ -42,6 +43,8 @@ def build_invoke(invoke: Callable[..., Any]) -> Callable[..., Any]:
             return await invoke(*args, **kwargs)
         started_s = time.monotonic()
         with call:
+            if PIPE.substitute is not None:
+                kwargs["function_tool"] = _standing_for(kwargs["function_tool"], call)
             result = await invoke(*args, **kwargs)
             with contained("integrations.openai_agents.result"):
                 _set_result(call, kwargs["function_tool"], result, time.monotonic() - started_s)
@@ -65,6 +68,24 @@ def _open(given: dict[str, Any]) -> OuterCall | None:
             parent=None if run is None else run.standing,
         )
     return None
+
+
+def _standing_for(tool: Any, call: OuterCall) -> Any:
+    """Give *tool* itself, or in a replay what gives the recorded result in its place."""
+    outcome = call.ask()
+    if outcome is None:
+        return tool
+
+    async def give(*_: Any) -> Any:
+        if outcome.exception is not None:
+            if outcome.output is None or not isinstance(outcome.exception, Exception):
+                raise outcome.exception
+            call.fail_inside(outcome.exception)  # the SDK, or the program, had made the output of it
+        return outcome.output
+
+    made = copy.copy(tool)
+    made.on_invoke_tool = give
+    return made
 
 
 def _set_result(call: OuterCall, tool: Any, result: Any, took_s: float) -> None:
@@ -113,6 +134,8 @@ def build_native(execute: Any) -> Any:
         if call is None:
             return await function(cls, *args, **kwargs)
         with call:
+            if PIPE.substitute is not None:
+                _refuse_native(call)
             item = await function(cls, *args, **kwargs)
             with contained("integrations.openai_agents.result"):
                 call.set_result(getattr(item, "output", None))
@@ -135,6 +158,14 @@ def _open_native(asked: Any) -> OuterCall | None:
         parent = None if run is None else run.standing
         return OuterCall(str(tool.name), arguments, call_id=call_id, parent=parent)
     return None
+
+
+def _refuse_native(call: OuterCall) -> None:
+    """Let such a tool run only where a replay has nothing of it: its result is an object of the SDK's."""
+    if call.ask() is not None:
+        raise ReplayError(
+            f"{call.name} is a tool that the OpenAI Agents SDK runs itself; its calls cannot be given again"
+        )
 
 
 def build_log_failure(log: Callable[..., Any]) -> Callable[..., Any]:

@@ -9,13 +9,15 @@ same call.
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable
 from typing import Any
 
-from agenttrace.capture.context import SWITCH
+from agenttrace.capture.context import PIPE, SWITCH
 from agenttrace.capture.decorator import traced_form_of
 from agenttrace.capture.outer_calls import OuterCall
+from agenttrace.capture.substitution import Outcome
 from agenttrace.capture.tool_objects import parse_arguments
 from agenttrace.errors import contained
 from agenttrace.integrations.callers import lend_caller
@@ -122,6 +124,32 @@ def _tell_refusal(outer: OuterCall, validated: Any) -> None:
     outer.set_result(getattr(part, "content", str(error)), is_error=True, detector="refused")
 
 
+class _Recorded:
+    """In the place of the toolset of one call: gives or raises what was recorded."""
+
+    def __init__(self, toolset: Any, outcome: Outcome) -> None:
+        self._toolset = toolset
+        self._outcome = outcome
+
+    async def call_tool(self, *_: Any, **__: Any) -> Any:
+        if self._outcome.exception is not None:
+            raise self._outcome.exception
+        return self._outcome.output
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._toolset, name)
+
+
+def _standing_for(manager: Any, outer: OuterCall) -> Any:
+    """Give *manager* itself, or in a replay one like it whose toolset gives the recorded result."""
+    outcome = outer.ask()
+    if outcome is None:
+        return manager
+    made = copy.copy(manager)  # it counts in the same sets
+    made.toolset = _Recorded(manager.toolset, outcome)
+    return made
+
+
 def build_execute(execute: Callable[..., Any]) -> Callable[..., Any]:
     """Make a call of ``execute_tool_call``, and of the same for the tools that give an agent's output."""
 
@@ -137,6 +165,8 @@ def build_execute(execute: Callable[..., Any]) -> Callable[..., Any]:
         if outer is None:
             return await execute(self, validated, *args, **kwargs)
         try:
+            if PIPE.substitute is not None and validated.args_valid:
+                self = _standing_for(self, outer)
             result = await execute(self, validated, *args, **kwargs)
         except BaseException as exc:
             with contained("integrations.pydantic_ai.tool_result"):
