@@ -30,7 +30,8 @@ class LiveRuns:
     def __init__(self, siblings: Siblings, redact: Callable[[bytes], Any]) -> None:
         self._siblings = siblings
         self._redact = redact
-        self._runs: dict[int, Live] = {}
+        self._runs: dict[str, Live] = {}
+        """By their spans: a graph's tools run in what stands for the run that asked for them."""
         self._nowhere: Live | None = None
 
     def begin(self, operation: Operation, input_json: bytes) -> Live:
@@ -39,7 +40,7 @@ class LiveRuns:
         parent = None if above is None else self._of_agent(above)
         path = (*(() if parent is None else parent.path), operation.name)
         live = Live(path, self._redact(input_json), parent, operation=operation)
-        self._runs[id(operation)] = live
+        self._runs[operation.span_id] = live
         self._siblings.begin(live)
         return live
 
@@ -60,7 +61,7 @@ class LiveRuns:
         return self._of_agent(above), tuple(reversed(inside))
 
     def _of_agent(self, operation: Operation) -> Live:
-        live = self._runs.get(id(operation))
+        live = self._runs.get(operation.span_id)
         return self.begin(operation, b"null") if live is None else live
 
     def _of_nowhere(self, place: Operation | None) -> Live:

@@ -94,8 +94,8 @@ class Player:
 
     def tool(self, call: Operation | None, wrapped: Callable[..., Any]) -> Callable[..., Any]:
         """Give what to call in the place of a traced tool."""
-        if call is not None and call.kind == "agent":
-            return wrapped
+        if call is not None and call.kind in ("agent", "model"):
+            return wrapped  # a run runs itself; a turn is asked for as one
         shape = shape_of(wrapped)
         if call is None:
             refusal = ReplayError("a call could not be recorded, and so not be compared with what was.")

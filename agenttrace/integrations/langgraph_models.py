@@ -14,13 +14,14 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from types import ModuleType
 from typing import Any
 
-from agenttrace.capture.context import CURRENT, SWITCH, Operation
+from agenttrace.capture.context import CURRENT, PIPE, SWITCH, Operation
 from agenttrace.capture.turns import ModelTurn
 from agenttrace.errors import contained
 from agenttrace.integrations.langgraph_messages import is_message
 from agenttrace.integrations.langgraph_streams import trace_stream
 from agenttrace.integrations.langgraph_turns import fail_turn, open_turn, tell_answer, without_own
 from agenttrace.integrations.patching import Patch
+from agenttrace.integrations.sdk_models import is_asked_through_sdk
 
 __all__ = ["describe_models"]
 
@@ -40,6 +41,10 @@ class _Turn:
             self._turn = open_turn(model, messages, options)
             self._operation = CURRENT.get()
 
+    def standing_for(self, model: Any) -> Any:
+        """Give *model* itself, or in a replay what answers in its place."""
+        return _standing_for(model, self._turn)
+
     def end(self, result: Any) -> None:
         """Close it with a ``ChatResult``."""
         turn = self._turn
@@ -53,6 +58,17 @@ class _Turn:
         fail_turn(self._turn, exc)
 
 
+def _standing_for(model: Any, turn: ModelTurn | None) -> Any:
+    if PIPE.substitute is None or turn is None or is_asked_through_sdk(model):
+        return model
+    replayed = turn.ask()
+    if replayed is None:
+        return model
+    from agenttrace.integrations.langgraph_replay import answering_model  # late: a replay's alone
+
+    return answering_model(model, replayed.recorded)
+
+
 def _build_generate(generate: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(generate)
     def generate_traced(self: Any, messages: Any, *args: Any, **kwargs: Any) -> Any:
@@ -60,7 +76,7 @@ def _build_generate(generate: Callable[..., Any]) -> Callable[..., Any]:
             return generate(self, messages, *args, **kwargs)
         turn = _Turn(self, messages, args, kwargs)
         try:
-            result = generate(self, messages, *args, **kwargs)
+            result = generate(turn.standing_for(self), messages, *args, **kwargs)
         except BaseException as exc:
             turn.fail(exc)
             raise
@@ -77,7 +93,7 @@ def _build_async_generate(generate: Callable[..., Awaitable[Any]]) -> Callable[.
             return await generate(self, messages, *args, **kwargs)
         turn = _Turn(self, messages, args, kwargs)
         try:
-            result = await generate(self, messages, *args, **kwargs)
+            result = await generate(turn.standing_for(self), messages, *args, **kwargs)
         except BaseException as exc:
             turn.fail(exc)
             raise
@@ -115,6 +131,10 @@ class _StreamedTurn:
             self._turn = turn
             return self._operation
         return None
+
+    def standing_for(self, model: Any) -> Any:
+        """Give *model* itself, or in a replay what answers in its place."""
+        return _standing_for(model, self._turn)
 
     def finish(self, call: Operation, value: Any, extra: bytes = b"") -> None:
         """Close it with what the pieces make together."""

@@ -9,10 +9,11 @@ raise. While tracing is off the function is called directly.
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, Protocol
 
-from agenttrace.capture.context import SWITCH
+from agenttrace.capture.context import PIPE, SWITCH
 from agenttrace.capture.decorator import TracedFunction
 from agenttrace.capture.shapes import Tracer, build_wrapper
 from agenttrace.errors import contained
@@ -43,11 +44,30 @@ def trace_stream(function: Any, make_tracer: Callable[[], StreamTracer]) -> Any:
 
         @functools.wraps(wrapped)
         def tapped(*args: Any, **kwargs: Any) -> _Tap:
+            stand = getattr(tracer, "standing_for", None)
+            if PIPE.substitute is not None and stand is not None:
+                is_async = inspect.isasyncgenfunction(inspect.unwrap(wrapped))
+                make: Callable[..., Any] = _iter_late_async if is_async else _iter_late
+                return _Tap(make(wrapped, stand, args, kwargs), tracer.add)
             return _Tap(wrapped(*args, **kwargs), tracer.add)
 
         return build_wrapper(wrapped, tracer)(tapped, None, args, kwargs)
 
     return TracedFunction(function, call_traced, _give_back, SWITCH, make_tracer())
+
+
+def _iter_late(
+    function: Callable[..., Any], stand: Callable[[Any], Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Iterator[Any]:
+    """Choose, once the first item is asked for, on what *function* runs: a replay is asked then."""
+    yield from function(stand(args[0]), *args[1:], **kwargs)
+
+
+async def _iter_late_async(
+    function: Callable[..., Any], stand: Callable[[Any], Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> AsyncIterator[Any]:
+    async for item in function(stand(args[0]), *args[1:], **kwargs):
+        yield item
 
 
 def _give_back(function: Any) -> Any:
