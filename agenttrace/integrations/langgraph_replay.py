@@ -64,7 +64,7 @@ def _build_messages(value: Any) -> Any:
     from langchain_core.messages import convert_to_messages  # late, as above
 
     if isinstance(value, Mapping) and "role" in value and "content" in value:
-        return convert_to_messages([value])[0]
+        return convert_to_messages([dict(value)])[0]
     return [_build_messages(one) for one in value] if isinstance(value, list) else value
 
 

@@ -33,7 +33,7 @@ def build_body(answered: Answered, request: Mapping[str, Any]) -> dict[str, Any]
         {"index": index, "message": message, "logprobs": None, "finish_reason": _stop_of(answered, message)}
         for index, message in enumerate(_messages(answered))
     ]
-    body = {**_head(answered, "chat.completion"), "choices": choices, "usage": usage_of(answered.usage)}
+    body = {**_head(answered, "chat.completion"), "choices": choices, "usage": _usage_of(answered)}
     if answered.failure is not None:
         body = {**body, "choices": None, "error": {"message": answered.failure}}
     return body
@@ -76,31 +76,19 @@ def _stop_of(answered: Answered, message: Mapping[str, Any]) -> str | None:
     return _STOPS.get(reason, reason)
 
 
-def usage_of(usage: Any) -> Any:
-    """Give *usage* in the form of chat completions, also where another form or our counts were kept."""
-    if not isinstance(usage, Mapping) or "prompt_tokens" in usage:
+def _usage_of(answered: Answered) -> Any:
+    """Give what was used in the form of chat completions, whichever form was kept of it."""
+    usage, counts = answered.usage, answered.counts
+    if (isinstance(usage, Mapping) and "prompt_tokens" in usage) or not counts:
         return usage
-    given, answered = usage.get("input_tokens") or 0, usage.get("output_tokens") or 0
-    read, written = usage.get("cache_read_input_tokens"), usage.get("cache_creation_input_tokens")
-    if read is not None or written is not None:
-        given += (read or 0) + (written or 0)  # Anthropic's own count leaves them out
-    cached = read if read is not None else usage.get("cache_read_tokens")
-    cached = cached if cached is not None else _detail(usage, "input_tokens_details", "cached_tokens")
-    reasoning = usage.get("reasoning_tokens")
-    if reasoning is None:
-        reasoning = _detail(usage, "output_tokens_details", "reasoning_tokens")
+    given, told = counts.get("input_tokens", 0), counts.get("output_tokens", 0)
     return {
         "prompt_tokens": given,
-        "completion_tokens": answered,
-        "total_tokens": given + answered,
-        "prompt_tokens_details": {"cached_tokens": cached or 0},
-        "completion_tokens_details": {"reasoning_tokens": reasoning or 0},
+        "completion_tokens": told,
+        "total_tokens": given + told,
+        "prompt_tokens_details": {"cached_tokens": counts.get("cache_read_tokens", 0)},
+        "completion_tokens_details": {"reasoning_tokens": counts.get("reasoning_tokens", 0)},
     }
-
-
-def _detail(usage: Mapping[str, Any], group: str, name: str) -> Any:
-    found = usage.get(group)
-    return found.get(name) if isinstance(found, Mapping) else None
 
 
 def iter_events(answered: Answered, request: Mapping[str, Any]) -> Iterator[bytes]:
@@ -120,8 +108,9 @@ def iter_events(answered: Answered, request: Mapping[str, Any]) -> Iterator[byte
             yield chunk(index, {}, _stop_of(answered, message))
     if answered.is_cut:
         return
-    if answered.usage is not None and answered.failure is None:
-        yield sent_event({**head, "choices": [], "usage": usage_of(answered.usage)})
+    usage = _usage_of(answered)
+    if usage is not None and answered.failure is None:
+        yield sent_event({**head, "choices": [], "usage": usage})
     if answered.failure is None:
         yield sent_event("[DONE]")
     else:

@@ -47,7 +47,7 @@ def build_body(answered: Answered, request: Mapping[str, Any]) -> dict[str, Any]
         ],
         "stop_reason": _stop_of(answered, blocks),
         "stop_sequence": None,
-        "usage": _usage_of(answered.usage),
+        "usage": _usage_of(answered),
     }
 
 
@@ -83,22 +83,17 @@ def _stop_of(answered: Answered, blocks: list[dict[str, Any]]) -> str | None:
     return _STOPS.get(reason, reason)
 
 
-def _usage_of(usage: Any) -> dict[str, Any]:
-    """Give *usage* in Anthropic's form, whose ``input_tokens`` leave the cached ones out."""
-    if not isinstance(usage, Mapping):
-        return {"input_tokens": 0, "output_tokens": 0}
-    if "cache_read_tokens" in usage or "cache_write_tokens" in usage:
-        read, written = usage.get("cache_read_tokens") or 0, usage.get("cache_write_tokens") or 0
-    elif "prompt_tokens" in usage:
-        read, written = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0, 0
-    else:
+def _usage_of(answered: Answered) -> dict[str, Any]:
+    """Give what was used in Anthropic's form, whose ``input_tokens`` leave the cached ones out."""
+    usage, counts = answered.usage, answered.counts
+    if isinstance(usage, Mapping) and "total_tokens" not in usage and "input_tokens" in usage:
         return dict(usage)
-    given = usage.get("input_tokens", usage.get("prompt_tokens")) or 0
+    read, written = counts.get("cache_read_tokens", 0), counts.get("cache_write_tokens", 0)
     return {
-        "input_tokens": given - read - written,
+        "input_tokens": counts.get("input_tokens", 0) - read - written,
         "cache_read_input_tokens": read,
         "cache_creation_input_tokens": written,
-        "output_tokens": usage.get("output_tokens", usage.get("completion_tokens")) or 0,
+        "output_tokens": counts.get("output_tokens", 0),
     }
 
 

@@ -55,7 +55,7 @@ def build_body(answered: Answered, request: Mapping[str, Any]) -> dict[str, Any]
         "incomplete_details": None if reason is None else {"reason": reason},
         "model": answered.model,
         "output": _items(answered),
-        "usage": _usage_of(answered.usage),
+        "usage": _usage_of(answered),
         **{name: request.get(name, value) for name, value in _SAID_AGAIN.items()},
     }
 
@@ -78,7 +78,8 @@ def _items(answered: Answered) -> list[dict[str, Any]]:
     for place, part in enumerate(read_parts(answered.output)):
         if part.kind == "thinking":
             summary = [{"type": "summary_text", "text": part.text}]
-            items.append({"id": f"rs_{tail}_{place}", "type": "reasoning", "summary": summary})
+            made = {"id": f"rs_{tail}_{place}", "type": "reasoning", "summary": summary}
+            items.append(dict(part.source) if "summary" in part.source else made)
         elif part.kind == "call":
             item = {"id": f"fc_{tail}_{place}", "type": "function_call", "status": "completed"}
             items.append({**item, "call_id": part.call_id, "name": part.name, "arguments": part.text})
@@ -86,28 +87,31 @@ def _items(answered: Answered) -> list[dict[str, Any]]:
             item = {"id": f"ctc_{tail}_{place}", "type": "custom_tool_call"}
             items.append({**item, "call_id": part.call_id, "name": part.name, "input": part.text})
         else:
-            content = {"type": "output_text", "text": part.text, "annotations": []}
+            said = part.source.get("annotations") or []
+            content = {"type": "output_text", "text": part.text, "annotations": said}
             if part.kind == "refusal":
                 content = {"type": "refusal", "refusal": part.text}
-            item = {"id": f"msg_{tail}_{place}", "type": "message", "role": "assistant"}
+            item = {
+                "id": part.source.get("id") or f"msg_{tail}_{place}",
+                "type": "message",
+                "role": "assistant",
+            }
             items.append({**item, "status": "completed", "content": [content]})
     return items
 
 
-def _usage_of(usage: Any) -> Any:
-    if not isinstance(usage, Mapping) or "input_tokens_details" in usage:
+def _usage_of(answered: Answered) -> Any:
+    """Give what was used in the form of responses, whichever form was kept of it."""
+    usage, counts = answered.usage, answered.counts
+    if (isinstance(usage, Mapping) and "input_tokens_details" in usage) or not counts:
         return usage
-    from agenttrace.integrations.replies_chat import usage_of  # late: this form is the rare one here
-
-    counts = usage_of(usage)
-    cached = (counts.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
-    reasoning = (counts.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0
+    given, told = counts.get("input_tokens", 0), counts.get("output_tokens", 0)
     return {
-        "input_tokens": counts["prompt_tokens"],
-        "input_tokens_details": {"cached_tokens": cached},
-        "output_tokens": counts["completion_tokens"],
-        "output_tokens_details": {"reasoning_tokens": reasoning},
-        "total_tokens": counts["total_tokens"],
+        "input_tokens": given,
+        "input_tokens_details": {"cached_tokens": counts.get("cache_read_tokens", 0)},
+        "output_tokens": told,
+        "output_tokens_details": {"reasoning_tokens": counts.get("reasoning_tokens", 0)},
+        "total_tokens": given + told,
     }
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 __all__ = ["Answered", "Part", "form_of", "read_parts", "sent_event", "split_json", "split_text"]
@@ -34,7 +34,9 @@ class Answered:
     finish_reason: str | None = None
     response_id: str | None = None
     usage: Any = None
-    """As the provider sent it, or counts by our names."""
+    """As it was recorded: the provider's own object, or a framework's."""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """The columns of counts; ``input_tokens`` has all input."""
     created_s: int = 0
     failure: str | None = None
     """What the answer itself says went wrong, where it is one that says so."""
@@ -52,6 +54,8 @@ class Part(NamedTuple):
     call_id: str | None = None
     signature: str | None = None
     """Of thoughts, where the provider signs them."""
+    source: Mapping[str, Any] = {}
+    """The block that it was read from, which may say more."""
 
 
 def form_of(output: Any) -> Form:
@@ -130,11 +134,11 @@ def _parts_of_blocks(blocks: Iterable[Any]) -> Iterator[Part]:
     for block in blocks:
         kind = block.get("type", "text")
         if kind in ("text", "output_text"):
-            yield Part("text", str(block.get("text") or ""))
+            yield Part("text", str(block.get("text") or ""), source=block)
         elif kind == "thinking":
             yield Part("thinking", str(block.get("thinking") or ""), signature=block.get("signature"))
         elif kind in ("reasoning", "reasoning_content"):
-            yield Part("thinking", _text_of_reasoning(block))
+            yield Part("thinking", _text_of_reasoning(block), source=block)
         elif kind == "refusal":
             yield Part("refusal", str(block.get("refusal") or ""))
         elif kind == "tool_use":

@@ -234,7 +234,8 @@ def _answered(replayed: Replayed, api: Api, body: Any, is_streamed: bool, failur
         recorded.model or "unknown",
         recorded.finish_reason,
         recorded.response_id,
-        recorded.usage if recorded.usage is not None else (dict(recorded.counts) or None),
+        recorded.usage,
+        recorded.counts,
         failure=str((recorded.error or {}).get("message")) if says_failure else None,
         is_cut=is_streamed and (is_left or failure is not None),
     )

@@ -30,13 +30,20 @@ def main() -> None:
     subprocess.Popen.__init__ = _refuse  # type: ignore[assignment]
     sys.argv = [program, *arguments]
     sys.path.insert(0, os.path.dirname(program))
-    with agenttrace.replay("last", database=database, mode=os.environ.get("REPLAY_MODE", "strict")) as playing:
+    with agenttrace.replay(
+        "last", database=database, mode=os.environ.get("REPLAY_MODE", "strict")
+    ) as playing:
         try:
             runpy.run_path(program, run_name="__main__")
         finally:
             sys.stdout.flush()
             told = {"replayed": playing.replayed, "ran": playing.ran, "unused": playing.unused()}
-            print(json.dumps({**told, "notes": playing.notes, "refusals": [str(one) for one in playing.refusals]}), file=sys.stderr)
+            print(
+                json.dumps(
+                    {**told, "notes": playing.notes, "refusals": [str(one) for one in playing.refusals]}
+                ),
+                file=sys.stderr,
+            )
 
 
 if __name__ == "__main__":

@@ -102,7 +102,8 @@ def main(way):
     print()
     for message in result["messages"]:
         calls = [(call["name"], call["args"]) for call in getattr(message, "tool_calls", ())]
-        print(message.type, repr(message.text), calls, getattr(message, "usage_metadata", None))
+        usage = getattr(message, "usage_metadata", None) or {}
+        print(message.type, repr(message.text), calls, usage.get("total_tokens"))
 
 
 main(sys.argv[2])
