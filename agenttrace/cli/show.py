@@ -16,11 +16,9 @@ from agenttrace.cli.options import database_option, json_option
 from agenttrace.cli.pager import page_output, pager_option
 from agenttrace.cli.reading import open_viewer, select
 from agenttrace.cli.refusal import EXIT_USAGE, Refusal
-from agenttrace.cli.why import name_option
 from agenttrace.events import MARK
 from agenttrace.query.lines import Line, Span
 from agenttrace.query.render_event import render_event
-from agenttrace.query.render_for_llm import MIN_TOKENS
 from agenttrace.query.render_summary import render_header
 from agenttrace.query.render_timeline import render_event_line
 from agenttrace.query.render_tree import render_tree
@@ -54,7 +52,7 @@ _PAGE = 1000
 @click.option("--for-llm", is_flag=True, help="As plain text for a language model: first what went wrong.")
 @click.option(
     "--max-tokens",
-    type=click.IntRange(min=MIN_TOKENS),
+    type=click.IntRange(min=500),
     metavar="N",
     help="With --for-llm: tokens at most, estimated high.  [default: 4000]",
 )
@@ -125,6 +123,9 @@ def command(
 def _show_for_llm(
     viewer: TraceViewer, conversation_id: str, agent: str | None, max_tokens: int, database: str | None
 ) -> None:
+    # Late: nothing else here asks what went wrong.
+    from agenttrace.cli.why import name_option
+
     text = viewer.format_for_llm(conversation_id, max_tokens, agent=agent, database=name_option(database))
     print_lines(build_console(page_output()), [(Span(line),) for line in text.splitlines()])
 
