@@ -14,6 +14,7 @@ import sys
 from typing import Any, NamedTuple
 
 import click
+from click.shell_completion import CompletionItem
 
 from agenttrace._version import VERSION
 from agenttrace.cli.console import note
@@ -61,6 +62,7 @@ COMMANDS: dict[str, LazyCommand] = {
     "doctor": _command("doctor", "Check the database, the rings, what was lost, and what can be seen here."),
     "stats": _command("stats", "Show what takes the space."),
     "prune": _command("prune", "Delete old conversations, and give the room back."),
+    "completion": _command("completion", "Print what teaches bash, zsh or fish to complete these."),
     "migrate": _command("migrate", "Move the database's schema up or down."),
 }
 """In the order of the overview: first record, then read, then look after it."""
@@ -80,7 +82,20 @@ class LazyGroup(click.Group):
             return None
         command = getattr(importlib.import_module(lazy.module), lazy.attribute)
         assert isinstance(command, click.Command)
+        if ctx.resilient_parsing:  # a shell asks how a word could go on
+            from agenttrace.cli.completing import add_completions
+
+            return add_completions(command)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Give the commands, and the group's own options, that begin so, loading nothing."""
+        found = [
+            CompletionItem(name, help=lazy.help)
+            for name, lazy in COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the overview from the table, loading nothing."""
