@@ -26,9 +26,14 @@ __all__ = ["command", "diagnosis_to_data", "name_option"]
 
 @click.command("why")
 @click.argument("selector", metavar="[SEL]", required=False)
+@click.option(
+    "--against",
+    metavar="SEL",
+    help="Say where it left a good run, too: last-ok is the last one of the same root agent.",
+)
 @json_option
 @database_option
-def command(selector: str | None, as_json: bool, database: str | None) -> None:
+def command(selector: str | None, against: str | None, as_json: bool, database: str | None) -> None:
     """
     Say what went wrong in a run: the first cause, how far it went, and the line.
 
@@ -37,7 +42,9 @@ def command(selector: str | None, as_json: bool, database: str | None) -> None:
     exit code is 0 whatever is found; `agenttrace check` is for programs.
     """
     with open_viewer(database) as viewer:
-        diagnosis = viewer.diagnose(select(viewer, selector) if selector else _select_failed(viewer))
+        diagnosis = viewer.diagnose(
+            select(viewer, selector) if selector else _select_failed(viewer), against=against
+        )
     if as_json:
         print_json(diagnosis_to_data(diagnosis, name_option(database)))
         return

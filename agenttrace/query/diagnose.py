@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from agenttrace.query.against import Divergence
 from agenttrace.query.finders_calls import find_calls
 from agenttrace.query.finders_failures import find_failures
 from agenttrace.query.finders_history import find_unusual
@@ -46,6 +47,8 @@ class Diagnosis:
     """The first cause first."""
     chain: tuple[Link, ...]
     """From the operation of the first cause to the root; () without findings."""
+    divergence: Divergence | None = None
+    """Where it left a good run; None unless it was compared with one."""
 
     @property
     def first(self) -> Finding | None:

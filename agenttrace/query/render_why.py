@@ -13,7 +13,8 @@ from collections.abc import Iterator, Sequence
 from agenttrace.query.diagnose import Diagnosis
 from agenttrace.query.findings import Finding
 from agenttrace.query.lines import UNICODE, Glyphs, Line, Span, fit_line, line_width
-from agenttrace.query.text import fit, pluralize, sanitize
+from agenttrace.query.render_against import render_against
+from agenttrace.query.text import cell_width, fit, pluralize, sanitize
 
 __all__ = ["LINES_LIMIT_COUNT", "prove", "render_why"]
 
@@ -53,12 +54,38 @@ def render_why(
     """
     lines = [_verdict_line(diagnosis, width, glyphs)]
     first = diagnosis.first
+    parted: list[Line] = []
+    if diagnosis.divergence is not None:
+        parted = render_against(
+            diagnosis.divergence, diagnosis.conversation_id, width, glyphs, database=database
+        )
     if first is None:
         lines.append(_labelled("proof", Span(f"agenttrace show {diagnosis.conversation_id}{database}", "id")))
-        return lines
+        return lines + parted
     lines += list(_render_first(diagnosis, first, width, glyphs, database, shorten))
+    if parted:
+        room = LINES_LIMIT_COUNT - sum(_height(line, width) for line in parted)
+        lines = _make_room(lines, width, room, glyphs.ellipsis)
+        lines += parted
     room = LINES_LIMIT_COUNT - sum(_height(line, width) for line in lines)
     return lines + list(_render_rest(diagnosis.findings[1:], width, glyphs, database, room))
+
+
+def _make_room(lines: list[Line], width: int, room: int, ellipsis: str) -> list[Line]:
+    """Leave out what can be missed best until the lines fit; the cause, its place and its proof stay."""
+    labels = [line[0].text.strip() for line in lines]
+    missed = ["raised"] if "caught" in labels else []
+    for label in (*missed, "", "fate", "run", "chain"):
+        if sum(_height(line, width) for line in lines) <= room:
+            break
+        places = [at for at, line in enumerate(lines) if line[0].text.strip() == label]
+        if places[label == "" :]:  # of the sentence's two lines the second
+            del lines[places[-1]]
+            if label == "":
+                head, said = lines[places[0]]
+                text = fit(said.text, width - _LABEL_WIDTH - cell_width(ellipsis), "")
+                lines[places[0]] = (head, Span(text + ellipsis))
+    return lines
 
 
 def _height(line: Line, width: int) -> int:

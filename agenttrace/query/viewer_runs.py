@@ -7,12 +7,16 @@ Invariant: what is read of a run is one state of the database. Cost: all events 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from agenttrace import clock
+from agenttrace.errors import NotFound
+from agenttrace.query.against import find_divergence, find_last_ok
 from agenttrace.query.diagnose import Diagnosis, build_diagnosis
 from agenttrace.query.diff import RunDiff, build_diff
 from agenttrace.query.loaded_run import load_run
+from agenttrace.query.select import Selection
 from agenttrace.query.thresholds import DEFAULTS, Thresholds
 from agenttrace.query.timeline import PAYLOADS_NO_TREE_NEEDS, iter_events
 from agenttrace.query.tree import Tree, build_tree
@@ -66,13 +70,16 @@ class ViewerRuns(ViewerEvents):
             tree = self.tree(a)
             return build_diff(self.reader, (tree, tree if a == b else self.tree(b)), statuses)
 
-    def diagnose(self, conversation_id: str, thresholds: Thresholds | None = None) -> Diagnosis:
+    def diagnose(
+        self, conversation_id: str, thresholds: Thresholds | None = None, *, against: str | None = None
+    ) -> Diagnosis:
         """
         Say what went wrong in a conversation, the first cause first.
 
         Args:
             conversation_id: Its id.
             thresholds: From where on something is a finding; the defaults when left out.
+            against: Say where it left a good run, too: ``last-ok`` is the last one of the same root agent.
 
         Raises:
             NotFound: There is no such conversation.
@@ -80,7 +87,27 @@ class ViewerRuns(ViewerEvents):
         with self.reader.snapshot():
             conversation = self.conversation(conversation_id)
             run = load_run(self.reader, conversation, self.status(conversation), self._judge())
-            return build_diagnosis(run, thresholds or DEFAULTS)
+            diagnosis = build_diagnosis(run, thresholds or DEFAULTS)
+            if against is None:
+                return diagnosis
+            divergence = find_divergence(self.reader, conversation, against, self.diff)
+            return replace(diagnosis, divergence=divergence)
+
+    def last_ok(self, conversation_id: str) -> Selection:
+        """
+        Find the run to compare one with: the last ok one of the same root agent, as ``note`` says.
+
+        Args:
+            conversation_id: Id of the run to compare.
+
+        Raises:
+            NotFound: There is none, or no such conversation.
+        """
+        with self.reader.snapshot():
+            found = find_last_ok(self.reader, self.conversation(conversation_id))
+        if found is None:
+            raise NotFound(f"last-ok: no other run of the root agent of {conversation_id} has completed.")
+        return found
 
     def format_for_llm(self, conversation_id: str, max_tokens: int = 4000, **options: Any) -> str:
         """
