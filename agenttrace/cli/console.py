@@ -28,6 +28,7 @@ __all__ = [
     "note",
     "print_json",
     "print_lines",
+    "print_text",
     "to_text",
 ]
 
@@ -114,6 +115,12 @@ def print_lines(console: Console, lines: Iterable[Line]) -> None:
         return
     for line in lines:
         console.print(to_text(line), soft_wrap=True)
+
+
+def print_text(line: str) -> None:
+    """Print a line that is safe as it is on stdout; what the encoding cannot show becomes an escape."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    sys.stdout.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
 
 
 def print_json(data: dict[str, Any]) -> None:

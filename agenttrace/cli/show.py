@@ -5,9 +5,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,23 +15,26 @@ from agenttrace.cli.options import database_option, json_option
 from agenttrace.cli.pager import page_output, pager_option
 from agenttrace.cli.reading import open_viewer, select
 from agenttrace.cli.refusal import EXIT_USAGE, Refusal
+from agenttrace.cli.show_markdown import (
+    print_event_as_markdown,
+    print_tree_as_markdown,
+)
+from agenttrace.cli.show_timeline import AskedEvents, show_following, show_timeline
 from agenttrace.events import MARK
-from agenttrace.query.lines import Line, Span
+from agenttrace.query.data import event_to_data, node_to_data
+from agenttrace.query.formatting import FORMS
+from agenttrace.query.lines import Span
 from agenttrace.query.render_event import render_event
 from agenttrace.query.render_summary import render_header
-from agenttrace.query.render_timeline import render_event_line
 from agenttrace.query.render_tree import render_tree
-from agenttrace.query.tree import Tree, TreeNode, parse_payload
+from agenttrace.query.tree import Tree, TreeNode
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from agenttrace.query.viewer import TraceViewer
-    from agenttrace.store.rows import Event
 
-__all__ = ["command", "event_to_data", "node_to_data", "print_tree"]
-
-_PAGE = 1000
+__all__ = ["command", "print_tree"]
 
 
 @click.command("show")
@@ -48,6 +50,17 @@ _PAGE = 1000
 )
 @click.option("--tree", "shape", flag_value="tree", help="As a tree.  [default]")
 @click.option("--timeline", "shape", flag_value="timeline", help="As a list in the order of time.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMS),
+    default="text",
+    help="For a terminal, a program, or a ticket.  [default: text]",
+)
+@click.option(
+    "-n", "--limit", type=click.IntRange(min=1), metavar="N", help="With --timeline: events at most."
+)
+@click.option("--cursor", help="With --timeline: go on where the page before ended (its next_cursor).")
 @click.option("--follow", is_flag=True, help="As a list, and wait for more until it ends.")
 @click.option("--for-llm", is_flag=True, help="As plain text for a language model: first what went wrong.")
 @click.option(
@@ -71,6 +84,9 @@ def command(
     depth: int | None,
     bars: bool,
     shape: str | None,
+    form: str,
+    limit: int | None,
+    cursor: str | None,
     follow: bool,
     for_llm: bool,
     max_tokens: int | None,
@@ -82,15 +98,18 @@ def command(
 
     SEL is an id or its start, last (the default), last~2, last-ok, last-failed or running.
     """
-    if follow and (as_json or shape == "tree"):
-        raise Refusal("--follow prints lines as they come; leave --json and --tree out.", EXIT_USAGE)
+    as_json = as_json or form == "json"
+    if (limit is not None or cursor is not None) and (shape != "timeline" or follow):
+        raise Refusal("-n and --cursor go with --timeline, which gives the next_cursor.", EXIT_USAGE)
+    if follow and (as_json or form == "markdown" or shape == "tree"):
+        raise Refusal("--follow prints lines as they come; leave --format and --tree out.", EXIT_USAGE)
     if for_llm and (as_json or shape or follow or full or event_id is not None or turn is not None):
         raise Refusal("--for-llm goes with --agent and --max-tokens only.", EXIT_USAGE)
     if max_tokens is not None and not for_llm:
         raise Refusal("--max-tokens goes with --for-llm.", EXIT_USAGE)
     with open_viewer(database) as viewer:
         if event_id is not None:
-            _show_event(viewer, event_id, full, as_json)
+            _show_event(viewer, event_id, full, "json" if as_json else form)
             return
         conversation_id = select(viewer, selector)
         if agent is not None:
@@ -98,13 +117,18 @@ def command(
         if for_llm:
             _show_for_llm(viewer, conversation_id, agent, max_tokens or 4000, database)
         elif follow:
-            _follow(ctx, viewer, conversation_id, agent, database)
+            show_following(ctx, viewer, conversation_id, agent, database)
         elif shape == "timeline":
-            _show_timeline(viewer, conversation_id, agent, turn, full, as_json)
+            asked = AskedEvents(conversation_id, agent, turn, limit, cursor)
+            show_timeline(viewer, asked, full, "json" if as_json else form)
         else:
-            tree = _choose_tree(viewer, conversation_id, agent, turn, as_json)
+            is_needed = as_json or form == "markdown"
+            tree = _choose_tree(viewer, conversation_id, agent, turn, is_needed)
             if as_json and tree is not None:
                 _print_tree_as_json(viewer, tree)
+                return
+            if form == "markdown" and tree is not None:
+                print_tree_as_markdown(viewer, tree, full=full or unfolded, depth=depth)
                 return
             print_tree(
                 viewer,
@@ -185,98 +209,25 @@ def print_tree(
     print_lines(console, lines)
 
 
-def node_to_data(at: int, node: TreeNode) -> dict[str, Any]:
-    """Give a node as JSON: its index, its place, and its payload parsed."""
-    data = {"index": at, **asdict(node)}
-    data["payload"] = parse_payload(data.pop("payload_json"))
-    return data
-
-
-# Timeline
-
-
-def _show_timeline(
-    viewer: TraceViewer, conversation_id: str, agent: str | None, turn: int | None, full: bool, as_json: bool
-) -> None:
-    events = _iter_timeline(viewer, conversation_id, agent, turn)
-    if as_json:
-        read_whole = viewer.payload_reader(conversation_id) if full else None
-        shown = [event_to_data(event, read_whole) for event in events]
-        print_json({"conversation_id": conversation_id, "events": shown})
-        return
-    _print_events(viewer, conversation_id, events, full)
-
-
-def _iter_timeline(
-    viewer: TraceViewer, conversation_id: str, agent: str | None, turn: int | None
-) -> Iterator[Event]:
-    cursor = None
-    while True:
-        page = viewer.timeline(conversation_id, agent_id=agent, turn=turn, limit=_PAGE, cursor=cursor)
-        yield from page.items
-        cursor = page.next_cursor
-        if cursor is None:
-            return
-
-
-def _print_events(
-    viewer: TraceViewer, conversation_id: str, events: Iterator[Event], full: bool = False, live: bool = False
-) -> None:
-    console, glyphs = build_console(None if live else page_output()), choose_glyphs()
-    fates = viewer.fates(conversation_id)
-    read_whole = viewer.payload_reader(conversation_id)
-    for event in events:
-        lines: list[Line] = [render_event_line(event, width=console.width, glyphs=glyphs, fates=fates)]
-        if full:
-            lines += render_event(event, read_whole(event), payload_only=True)
-        print_lines(console, lines)
-        if live:
-            console.file.flush()
-
-
-def _follow(
-    ctx: click.Context, viewer: TraceViewer, conversation_id: str, agent: str | None, database: str | None
-) -> None:
-    from agenttrace.cli.follow import follow
-    from agenttrace.cli.reading import recover_quietly
-
-    wanted = (
-        event
-        for event in follow(viewer, conversation_id, recover=lambda: recover_quietly(database))
-        if agent is None or agent in (event.agent_id, event.agent_name)
-    )
-    try:
-        _print_events(viewer, conversation_id, wanted, live=True)
-    except KeyboardInterrupt:
-        ctx.exit(130)
-    conversation = viewer.conversation(conversation_id)
-    note(f"{conversation_id} is {viewer.status(conversation)}.")
-
-
 # One event
 
 
-def _show_event(viewer: TraceViewer, event_id: str, full: bool, as_json: bool) -> None:
+def _show_event(viewer: TraceViewer, event_id: str, full: bool, form: str) -> None:
     event = viewer.event(event_id)
-    if as_json:
+    if form == "json":
         read_whole = viewer.payload_reader(event.conversation_id) if full else None
         print_json({"event": event_to_data(event, read_whole)})
         return
-    console = build_console(page_output())
     payload = viewer.payload_reader(event.conversation_id)(event) if full else None
+    if form == "markdown":
+        print_event_as_markdown(event, payload)
+        return
+    console = build_console(page_output())
     fate = viewer.fates(event.conversation_id).get(event.error_id) if event.error_id else None
     print_lines(console, render_event(event, payload, fate=fate))
     text = event.payload_json
     if not full and (f'"{MARK}":"ref"' in text or (f'"{MARK}"' in text and '"sha256"' in text)):
         note(f"parts of the payload stand elsewhere; whole: agenttrace show --event {event.id} --full")
-
-
-def event_to_data(event: Event, read_whole: Callable[[Event], Any] | None = None) -> dict[str, Any]:
-    """Give an event as JSON: its columns, and its payload parsed; with *read_whole* as that gives it."""
-    data = asdict(event)
-    del data["payload_json"]
-    data["payload"] = event.payload if read_whole is None else read_whole(event)
-    return data
 
 
 def _check_agent(viewer: TraceViewer, conversation_id: str, agent: str) -> None:

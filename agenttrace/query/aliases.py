@@ -7,7 +7,8 @@ and an unknown id raises ``NotFound`` here, too.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from agenttrace.query.summary import Summary
@@ -24,8 +25,6 @@ ALIASES = {
 }
 """Alias, and what it stands for."""
 
-_PAGE = 1000
-
 
 class ViewerAliases:
     """The methods of ``ALIASES``; `TraceViewer` has them."""
@@ -33,9 +32,7 @@ class ViewerAliases:
     if TYPE_CHECKING:
 
         def conversations(self, limit: int = 50) -> Page[ConversationRow]: ...
-        def timeline(
-            self, conversation_id: str, *, limit: int = 100, cursor: str | None = None
-        ) -> Page[Event]: ...
+        def iter_timeline(self, conversation_id: str) -> Iterator[Event]: ...
         def summary(self, conversation_id: str) -> Summary: ...
         def search(
             self, query: str, conversation_id: str | None = None, *, limit: int = 100
@@ -48,14 +45,7 @@ class ViewerAliases:
 
     def get_session_timeline(self, session_id: str) -> list[Event]:
         """Give all events of a conversation in the order of time, however many there are."""
-        events: list[Event] = []
-        cursor: Any = None
-        while True:
-            page = self.timeline(session_id, limit=_PAGE, cursor=cursor)
-            events += page.items
-            cursor = page.next_cursor
-            if cursor is None:
-                return events
+        return list(self.iter_timeline(session_id))
 
     def get_session_summary(self, session_id: str) -> Summary:
         """Count a conversation."""

@@ -11,11 +11,10 @@ from collections.abc import Iterator
 
 from agenttrace.query.bars import Waterfall
 from agenttrace.query.critical_path import own_ns_of
-from agenttrace.query.describe import describe_tokens
 from agenttrace.query.folding import LINES_LIMIT, Fold, Folding
 from agenttrace.query.lines import UNICODE, Glyphs, Line, Span, fit_line, line_width, mark_span
+from agenttrace.query.render_fold import describe_fold
 from agenttrace.query.render_node import NodeRenderer
-from agenttrace.query.text import pluralize, render_count, render_duration, sanitize
 from agenttrace.query.tree import Tree, TreeNode
 
 __all__ = ["mark_span", "render_tree"]
@@ -23,8 +22,6 @@ __all__ = ["mark_span", "render_tree"]
 _NARROWEST = 32
 _WIDE = 100
 """From here on a line says what of an operation's time was its own."""
-_TYPES_SHOWN = 3
-_NOUNS = {"agent": "agent", "call": "call", "turn": "turn", "event": "event"}
 
 
 def render_tree(
@@ -59,6 +56,7 @@ class _TreeRenderer:
     def __init__(
         self, tree: Tree, width: int, glyphs: Glyphs, full: bool, bars: bool, depth: int | None, limit: int
     ) -> None:
+        self._tree = tree
         self._nodes = tree.nodes
         self._width = width
         self._glyphs = glyphs
@@ -84,7 +82,7 @@ class _TreeRenderer:
             is_deep = level >= self._levels_limit
             front = guide[: 3 * self._levels_limit] if is_deep else guide + joint
             if isinstance(entry, Fold):
-                span = self._describe(entry)
+                span = describe_fold(self._tree, self._folding, entry, self._glyphs)
                 bar = self._waterfall.bar_of_all(entry.members) if entry.is_run else ()
                 yield self._beside((Span(front, "guide"), span), bar)
                 continue
@@ -117,44 +115,3 @@ class _TreeRenderer:
             return None
         own_ns = own_ns_of(self._nodes, at)
         return None if own_ns is None else own_ns / 1e6
-
-    # Folds
-
-    def _describe(self, fold: Fold) -> Span:
-        return self._describe_run(fold) if fold.is_run else self._describe_gap(fold)
-
-    def _describe_run(self, fold: Fold) -> Span:
-        hidden = [self._nodes[at] for at in fold.members]
-        first = hidden[0]
-        parts = [f"{self._glyphs.ellipsis} {render_count(len(hidden))} more {sanitize(first.name)}"]
-        if first.status:
-            parts[0] += f" {mark_span(first.status, self._glyphs).text}"
-        total_ms = sum(node.duration_ms or 0 for node in hidden)
-        if total_ms:
-            parts.append(f"{render_duration(total_ms)} in all")
-        tokens = describe_tokens(
-            sum(node.input_tokens or 0 for node in hidden), sum(node.output_tokens or 0 for node in hidden)
-        )
-        if tokens:
-            parts.append(tokens)
-        if first.failures:
-            parts.append(sanitize(first.failures[0].error_type))
-            if first.failures[0].fate:
-                parts.append(first.failures[0].fate)
-        return Span(self._glyphs.dot.join(parts), "bad" if first.failures else "dim")
-
-    def _describe_gap(self, fold: Fold) -> Span:
-        families, failures = self._folding.count(fold)
-        counts = [pluralize(families[family], noun) for family, noun in _NOUNS.items() if families[family]]
-        what = "below" if fold.is_deeper else "folded"
-        text = f"{self._glyphs.ellipsis} {', '.join(counts) or '0 events'} {what}"
-        failed = sum(failures.values())
-        if not failed:
-            return Span(f"{text} (--all)", "dim")
-        types = [
-            f"{sanitize(name)} {render_count(count)}" for name, count in failures.most_common(_TYPES_SHOWN)
-        ]
-        if len(failures) > _TYPES_SHOWN:
-            types.append(self._glyphs.ellipsis)
-        text += f" (--all){self._glyphs.dot}{self._glyphs.marks['error']} {pluralize(failed, 'failure')}"
-        return Span(f"{text}: {', '.join(types)}", "bad")

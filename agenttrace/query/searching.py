@@ -98,13 +98,12 @@ class ViewerSearch(ViewerConversations):
             NotFound: There is no such conversation.
             ConfigError: The query has no word or makes no sense.
         """
-        conditions, values = event_conditions(agent=agent_id, kinds=kinds, since=since, until=until)
+        conditions, values = event_conditions(
+            agent=agent_id, kinds=kinds, status=status, since=since, until=until
+        )
         if conversation_id is not None:
             self.conversation(conversation_id)
         if tool_name is not None:
             conditions.append("tool_name = ?")
             values.append(tool_name)
-        if status is not None:  # what an operation failed with stands in a row of its own
-            conditions.append("(status = ? OR kind = 'error')" if status == "error" else "status = ?")
-            values.append(status)
         return find_events(self.reader, query, conditions, values, limit, conversation_id)

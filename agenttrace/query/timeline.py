@@ -73,6 +73,8 @@ def event_conditions(
     agent: str | None = None,
     turn: int | None = None,
     kinds: Sequence[str] = (),
+    status: str | None = None,
+    min_ms: float | None = None,
     since: Moment | None = None,
     until: Moment | None = None,
 ) -> tuple[list[str], list[Any]]:
@@ -88,6 +90,12 @@ def event_conditions(
     if kinds:
         conditions.append(f"kind IN ({', '.join('?' for _ in kinds)})")
         values += kinds
+    if status is not None:  # what an operation failed with stands in a row of its own
+        conditions.append("(status = ? OR kind = 'error')" if status == "error" else "status = ?")
+        values.append(status)
+    if min_ms is not None:
+        conditions.append("duration_ms >= ? AND duration_ms > 0")
+        values.append(min_ms)
     for moment, compare in ((since, ">="), (until, "<=")):
         if moment is not None:
             conditions.append(f"ts_ms {compare} ?")

@@ -6,7 +6,7 @@ Invariant: no list is cut short without a ``next_cursor``, at any size of a conv
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from agenttrace.errors import NotFound
@@ -29,6 +29,10 @@ class ViewerEvents(ViewerConversations):
         agent_id: str | None = None,
         turn: int | None = None,
         kinds: Sequence[str] = (),
+        status: str | None = None,
+        min_ms: float | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
         limit: int = 100,
         cursor: str | None = None,
     ) -> Page[Event]:
@@ -40,6 +44,10 @@ class ViewerEvents(ViewerConversations):
             agent_id: Only this agent's: its id or its name.
             turn: Only events of this turn.
             kinds: Only these kinds; all when empty.
+            status: Only of operations that ended so; ``error`` has the rows of kind ``error`` too.
+            min_ms: Only what took at least so long; what has no duration is left out.
+            since: Not before this time.
+            until: Not after this time.
             limit: How many at most.
             cursor: ``next_cursor`` of the page before.
 
@@ -48,8 +56,32 @@ class ViewerEvents(ViewerConversations):
         """
         self.conversation(conversation_id)
         conditions, values = ["conversation_id = ?"], [conversation_id]
-        extra, more = event_conditions(agent=agent_id, turn=turn, kinds=kinds)
+        extra, more = event_conditions(
+            agent=agent_id, turn=turn, kinds=kinds, status=status, min_ms=min_ms, since=since, until=until
+        )
         return read_events(self.reader, conditions + extra, [*values, *more], limit=limit, cursor=cursor)
+
+    def iter_timeline(
+        self, conversation_id: str, *, page_rows: int = 1000, **filters: Any
+    ) -> Iterator[Event]:
+        """
+        Read all of a timeline, page by page, so that only one page is held however long it is.
+
+        Args:
+            conversation_id: Its id.
+            page_rows: Rows of a page.
+            filters: Those of ``timeline``.
+
+        Raises:
+            NotFound: There is no such conversation.
+        """
+        cursor: str | None = None
+        while True:
+            page = self.timeline(conversation_id, limit=page_rows, cursor=cursor, **filters)
+            yield from page.items
+            cursor = page.next_cursor
+            if cursor is None:
+                return
 
     def event(self, event_id: int | str) -> Event:
         """

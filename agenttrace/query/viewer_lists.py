@@ -31,11 +31,11 @@ class ViewerLists:
         return [event for event in events if event.duration_ms and event.duration_ms >= min_ms]
 
     @staticmethod
-    def format_timeline(events: Iterable[Event]) -> str:
-        """Render events as a framed plain-text list in the order of time."""
-        return formatting.format_timeline(events)
+    def format_timeline(events: Iterable[Event], form: str = "text") -> str:
+        """Render events in the order of time, as ``text`` (a framed list), ``json`` or ``markdown``."""
+        return formatting.format_timeline(events, form)
 
     @staticmethod
-    def format_tree(events: Iterable[Event]) -> str:
-        """Render events as a plain-text tree; orphans and cycles stand at the top level."""
-        return formatting.format_tree(events)
+    def format_tree(events: Iterable[Event], form: str = "text") -> str:
+        """Render events as a tree, in a form as above; orphans and cycles stand at the top level."""
+        return formatting.format_tree(events, form)

@@ -11,16 +11,18 @@ from dataclasses import replace
 from typing import Any
 
 from agenttrace import clock
-from agenttrace.errors import NotFound
+from agenttrace.errors import ConfigError, NotFound
 from agenttrace.query.against import find_divergence, find_last_ok
 from agenttrace.query.diagnose import Diagnosis, build_diagnosis
 from agenttrace.query.diff import RunDiff, build_diff
 from agenttrace.query.loaded_run import load_run
+from agenttrace.query.reading import build_page, check_limit, parse_cursor
 from agenttrace.query.select import Selection
 from agenttrace.query.thresholds import DEFAULTS, Thresholds
 from agenttrace.query.timeline import PAYLOADS_NO_TREE_NEEDS, iter_events
-from agenttrace.query.tree import Tree, build_tree
+from agenttrace.query.tree import Tree, TreeNode, build_tree
 from agenttrace.query.viewer_events import ViewerEvents
+from agenttrace.store.rows import Page
 
 __all__ = ["ViewerRuns"]
 
@@ -53,6 +55,34 @@ class ViewerRuns(ViewerEvents):
             liveness=self._judge(),
             now_ns=clock.now_ns(),
         )
+
+    def tree_page(
+        self, conversation_id: str, *, limit: int = 1000, cursor: str | None = None
+    ) -> Page[TreeNode]:
+        """
+        Give a page of the nodes of a conversation's tree, parents before children.
+
+        The tree is put together for each page; the indexes in a node are those of the whole tree.
+
+        Args:
+            conversation_id: Its id.
+            limit: How many at most.
+            cursor: ``next_cursor`` of the page before; it stays good while the run goes on.
+
+        Raises:
+            NotFound: There is no such conversation.
+            ConfigError: The cursor is none of ours, or of another conversation.
+        """
+        nodes = self.tree(conversation_id).nodes
+        start = 0
+        if cursor is not None:
+            row_id, family = parse_cursor(cursor, 2)
+            places = [at for at, node in enumerate(nodes) if (node.row_id, node.family) == (row_id, family)]
+            if not places:
+                raise ConfigError(f"cursor={cursor!r}: hand in the next_cursor of a page of the same call.")
+            start = places[0] + 1
+        rows = nodes[start : start + check_limit(limit) + 1]
+        return build_page(rows, limit, lambda node: (node.row_id, node.family))
 
     def diff(self, a: str, b: str) -> RunDiff:
         """

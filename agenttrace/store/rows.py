@@ -78,6 +78,20 @@ class Event:
         except ValueError:
             return self.payload_json
 
+    @property
+    def has_raw_input(self) -> bool:
+        """Whether the payload says what went in: arguments, or an input."""
+        payload = self.payload
+        return isinstance(payload, dict) and (
+            payload.get("arguments") is not None or payload.get("input") is not None
+        )
+
+    @property
+    def has_raw_output(self) -> bool:
+        """Whether the payload says what came out."""
+        payload = self.payload
+        return isinstance(payload, dict) and payload.get("output") is not None
+
 
 @dataclass(frozen=True, slots=True)
 class ConversationRow:

@@ -171,6 +171,44 @@ class TestShow:
         assert all(len(line) <= 80 for line in result.stdout.splitlines())
         assert result.stderr == ""
 
+    def test_is_a_ticket_as_markdown(self, invoke: Invoke, database: Path) -> None:
+        """--format markdown: a head, and a list, a table or one event."""
+        tree = invoke("show", "--format", "markdown").stdout
+        assert tree.startswith("### Run `c0ffee00`\n\n`audit the json package`  \n✘ failed · 2026-01-01")
+        assert '- `parse(path="bad.py")` ✘ 1 ms\n      - ✘ `SyntaxError` `invalid syntax` swallowed' in tree
+        table = invoke("show", "--format", "markdown", "--timeline", "--agent", "reader").stdout
+        assert table.count("\n| ") == 1 + 20
+        event = invoke("show", "--format", "markdown", "--event", "22").stdout
+        assert "#### Event 22: `error`" in event and '"message": "invalid syntax"' in event
+
+    def test_is_json_in_both_spellings(self, invoke: Invoke, database: Path) -> None:
+        """--format json is --json."""
+        for more in ((), ("--timeline",), ("--event", "22")):
+            assert invoke("show", *more, "--format", "json").stdout == invoke("show", *more, "--json").stdout
+
+    def test_gives_a_timeline_in_pages(self, invoke: Invoke, database: Path) -> None:
+        """-n and --cursor: every event once, and the note says how to go on."""
+        rows, cursor = [], None
+        while True:
+            more = () if cursor is None else ("--cursor", cursor)
+            data = read_json(invoke, "show", "--timeline", "-n", "10", *more)
+            rows += [event["id"] for event in data["events"]]
+            cursor = data["next_cursor"]
+            if cursor is None:
+                break
+        assert rows == list(range(1, 36))
+        assert "there are more: --cursor" in invoke("show", "--timeline", "-n", "10").stderr
+        assert invoke("show", "-n", "10").exit_code == 2
+
+    def test_opens_and_closes_the_tree(self, invoke: Invoke, database: Path) -> None:
+        """--all shows each sibling, --depth so many levels, --no-bars the lines alone."""
+        assert invoke("show", "--all").stdout.count("read_file(") == 7
+        shallow = invoke("show", "--depth", "1", "--no-bars").stdout.splitlines()
+        assert shallow[-1].startswith("└─ … 1 agent, 11 calls, 1 turn below (--all) · ✘ 4 failures")
+        assert "━" in invoke("show").stdout
+        assert "━" not in invoke("show", "--no-bars").stdout
+        assert "━" not in invoke("show", env={"COLUMNS": "69"}).stdout
+
     def test_says_which_failed_one_it_took(self, invoke: Invoke, database: Path) -> None:
         """last-failed names its choice on stderr."""
         assert "took c0ffee00, the newest that failed" in invoke("show", "last-failed").stderr

@@ -49,6 +49,10 @@ class TestHostileText:
             ("show", "--timeline"),
             ("show", "--timeline", "--full"),
             ("show", "--event", "5"),
+            ("show", "--all", "--depth", "2"),
+            ("show", "--format", "markdown"),
+            ("show", "--format", "markdown", "--timeline"),
+            ("show", "--format", "markdown", "--event", "5"),
             ("show", "--agent", "nobody"),
             ("show", "\x1b[2Jnobody"),
             ("errors",),
@@ -107,6 +111,8 @@ class TestAscii:
             ("list",),
             ("errors",),
             ("show", "unicode", "--json"),
+            ("show", "unicode", "--format", "markdown"),
+            ("ps",),
         ):
             done = shell(*args, env={"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})
             assert done.returncode == 0, done.stderr
