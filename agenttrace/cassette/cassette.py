@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,8 @@ class Cassette:
         self, runs: list[RecordedRun] | None = None, conversation_id: str | None = None, status: str = ""
     ) -> None:
         self.runs = runs or []
+        for run in self.runs:
+            run.conversation_id = run.conversation_id or conversation_id
         self.conversation_id = conversation_id
         self.status = status
 
@@ -137,12 +140,10 @@ class Cassette:
         Path(path).write_text(text + "\n", encoding="utf-8")
 
     def add(self, other: Cassette) -> None:
-        """Add the runs of *other* behind those that are here, as of the same conversation."""
+        """Add the runs of *other* behind those that are here."""
         shift = len(self.runs)
         for run in other.runs:
-            copied = from_data(RecordedRun, to_data(run))
-            copied.parent = None if run.parent is None else run.parent + shift
-            self.runs.append(copied)
+            self.runs.append(replace(run, parent=None if run.parent is None else run.parent + shift))
         self.conversation_id = self.conversation_id or other.conversation_id
         self.status = other.status or self.status
 

@@ -34,6 +34,13 @@ class LiveRuns:
         """By their spans: a graph's tools run in what stands for the run that asked for them."""
         self._nowhere: Live | None = None
 
+    def conversation_of(self, operation: Operation) -> str | None:
+        """Give the conversation in which the run that an agent is was recorded."""
+        live = self._runs.get(id(operation))
+        if live is None or live.bound is None:
+            return None
+        return self._siblings.runs[live.bound].conversation_id
+
     def begin(self, operation: Operation, input_json: bytes) -> Live:
         """Take note of a run that begins."""
         above = _agent_around(operation.parent)

@@ -7,6 +7,7 @@ gives its conversations fixed ids; the program sees the ids that it gave.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from agenttrace.capture import context
@@ -27,19 +28,19 @@ class OwnRecord:
     Takes what is published during a replay.
 
     Args:
-        replay_of: The conversation that is replayed; None where nobody knows it.
+        recorded: The conversations that are replayed.
     """
 
-    def __init__(self, replay_of: str | None) -> None:
-        self._replay_of = replay_of
-        self._seen: set[str] = set()
-        self._new_id = context.new_conversation_id()
+    def __init__(self, recorded: Iterable[str]) -> None:
+        self._new_ids = {each: context.new_conversation_id() for each in recorded}
+        self._names = {codec.dumps(old): codec.dumps(new) for old, new in self._new_ids.items()}
+        self._metadata: dict[str, Any] = {}
         self._publish: Any = None
         self._prepare: Any = None
         self._mine: Any = None
         self._is_recorded = False
-        self.conversation_id: str | None = None
-        """Of the first conversation of the replayed run."""
+        self.conversations: dict[str, str | None] = {}
+        """Each conversation of the replayed run, with the recorded one that it is; the first one first."""
 
     def open(self, is_on: bool) -> None:
         """Stand in the pipe."""
@@ -59,39 +60,46 @@ class OwnRecord:
         if not self._is_recorded and PIPE.prepare is _nothing:
             PIPE.prepare = self._prepare
 
-    def note(self, conversation_id: str) -> None:
-        """Learn of a conversation that goes on; the first time, say what it replays."""
-        if conversation_id in self._seen or len(self._seen) >= _CONVERSATIONS_LIMIT:
+    def note(self, conversation_id: str, recorded_id: str | None) -> None:
+        """Learn of a conversation that goes on; the first time, say which one it replays."""
+        own_id = self._new_ids.get(conversation_id, conversation_id)
+        if own_id in self.conversations or len(self.conversations) >= _CONVERSATIONS_LIMIT:
             return
-        self._seen.add(conversation_id)
-        if self.conversation_id is None:
-            is_the_same = conversation_id == self._replay_of
-            self.conversation_id = self._new_id if is_the_same else conversation_id
-        if self._is_recorded and self._replay_of is not None:
+        self.conversations[own_id] = recorded_id
+        if self._is_recorded and recorded_id is not None:
             with contained("cassette.conversation"):
-                emit_conversation(conversation_id, None, None)
+                given = self._metadata.pop(conversation_id, None)
+                emit_conversation(conversation_id, None, _with_origin(given, recorded_id))
 
     def _forward(self, body: bytes) -> Any:
-        """Hand a frame on; one of the replayed conversation goes into a new one."""
-        if self._replay_of is not None:
-            with contained("cassette.publish"):
-                header, separator, payload = body.partition(b"\n")
-                is_control = header.startswith(_CONTROL)
-                if is_control:
-                    payload = self._add_origin(header, payload)
-                name = codec.dumps(self._replay_of)
+        """Hand a frame on; one of a conversation that is replayed goes into a new one."""
+        with contained("cassette.publish"):
+            header, separator, payload = body.partition(b"\n")
+            if header.startswith(_CONTROL):
+                payload = self._look_at(header, payload)
+            for name, other in self._names.items():
                 if name in header:
-                    header = header.replace(name, codec.dumps(self._new_id))
-                body = header + separator + payload
+                    header = header.replace(name, other)
+            body = header + separator + payload
         return self._publish(body)
 
-    def _add_origin(self, header: bytes, payload: bytes) -> bytes:
-        """Put ``replay_of`` into what is kept with a conversation."""
-        self._seen.add(str(codec.loads(header)[2]))
+    def _look_at(self, header: bytes, payload: bytes) -> bytes:
+        """Keep what the program says of a conversation, so that ``replay_of`` stands beside it."""
+        conversation_id = str(codec.loads(header)[2])
         data = codec.loads(payload)
-        metadata = data.get("metadata")
-        kept = metadata if isinstance(metadata, dict) else {} if metadata is None else {"metadata": metadata}
-        return codec.dumps({**data, "metadata": {**kept, "replay_of": self._replay_of}})
+        recorded_id = self.conversations.get(self._new_ids.get(conversation_id, conversation_id))
+        if recorded_id is None:
+            if len(self._metadata) < _CONVERSATIONS_LIMIT:
+                self._metadata[conversation_id] = data.get("metadata")
+            return payload
+        if data.get("metadata") is None:
+            return payload
+        return codec.dumps({**data, "metadata": _with_origin(data["metadata"], recorded_id)})
+
+
+def _with_origin(metadata: Any, recorded_id: str) -> dict[str, Any]:
+    kept = metadata if isinstance(metadata, dict) else {} if metadata is None else {"metadata": metadata}
+    return {**kept, "replay_of": recorded_id}
 
 
 def _forget(body: bytes) -> bool:

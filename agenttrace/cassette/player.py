@@ -9,8 +9,9 @@ call, about 50 µs, under one lock.
 
 from __future__ import annotations
 
+import functools
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from agenttrace.capture.context import CURRENT, Operation
@@ -69,6 +70,8 @@ class Player:
         """What could not be given back just as it was, each once."""
         self.refusals: list[ReplayError] = []
         """What was asked for in vain."""
+        self.before_raise: Callable[[Mapping[str, Any], BaseException], object] | None = None
+        """Called right before a recorded exception of a tool is raised."""
         self._siblings = Siblings(cassette.runs)
         self._run = frozenset(run)
         self._lock = threading.RLock()  # calls come from every thread
@@ -81,6 +84,11 @@ class Player:
         """Learn that a run of an agent begins."""
         with self._lock:
             self._live.begin(operation, input_json)
+
+    def conversation_of(self, operation: Operation) -> str | None:
+        """Give the recorded conversation that a run belongs to; that of the cassette where nobody knows."""
+        with self._lock:
+            return self._live.conversation_of(operation) or self.cassette.conversation_id
 
     def scope(self, call: Operation, arguments: bytes) -> None:
         """Learn that a tool scope is entered: its block runs, and what is recorded of it is spoken for."""
@@ -127,6 +135,10 @@ class Player:
                 is_stream=shape.endswith("generator"),
             )
             self.replayed += 1
+            error, is_returned = find_end(recorded, number)
+            hook, exception = self.before_raise, answer.exception
+            if hook is not None and exception is not None and error is not None and not is_returned:
+                answer.before_raise = functools.partial(hook, error, exception)
         return build_stand_in(shape, answer)
 
     def outer(self, call: Operation | None, name: str, arguments: Any) -> Outcome | None:

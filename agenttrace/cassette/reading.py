@@ -143,6 +143,7 @@ class _RunReader:
             status=_status(one),
             output=self._payload(one.end).get("output"),
             inside=inside,
+            rows=[one.first.id],
             span_id=one.span_id,
             agent_id=one.agent_id,
         )

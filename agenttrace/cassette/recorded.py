@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 
 __all__ = ["Missing", "RecordedCall", "RecordedModelTurn", "RecordedRun", "from_data", "to_data"]
 
-_OF_THE_DATABASE = frozenset({"row", "end_row", "span_id", "agent_id"})
+_OF_THE_DATABASE = frozenset({"row", "rows", "end_row", "conversation_id", "span_id", "agent_id"})
 
 T = TypeVar("T")
 
@@ -107,8 +107,11 @@ class RecordedRun:
     """The tools of the parent that it was begun in."""
     calls: list[RecordedCall] = field(default_factory=list)
     turns: list[RecordedModelTurn] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)
+    """The events that it began and ended with."""
     span_id: str | None = None
     agent_id: str | None = None
+    conversation_id: str | None = None
 
     @property
     def title(self) -> str:

@@ -9,7 +9,7 @@ refusal that the program caught is raised as the block ends, so that no run pass
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -33,7 +33,8 @@ class Playing:
 
     def __init__(self, player: Player) -> None:
         self._player = player
-        self._record = OwnRecord(player.cassette.conversation_id)
+        recorded = [player.cassette.conversation_id, *(run.conversation_id for run in player.cassette.runs)]
+        self._record = OwnRecord(dict.fromkeys(each for each in recorded if each is not None))
         self._was_on = False
         self._scope: Operation | None = None
         self._roots: dict[int, Operation] = {}
@@ -76,11 +77,22 @@ class Playing:
     @property
     def conversation_id(self) -> str | None:
         """Of the replayed run itself; None until an agent or a call begins."""
-        return self._record.conversation_id
+        own = self._record.conversations
+        wanted = self.cassette.conversation_id
+        return next((each for each, recorded in own.items() if recorded == wanted), next(iter(own), None))
+
+    @property
+    def conversations(self) -> dict[str, str | None]:
+        """Each conversation of the replayed run, with the recorded one that it is."""
+        return dict(self._record.conversations)
 
     def unused(self) -> list[str]:
         """Name what was recorded and never asked for."""
         return self._player.unused()
+
+    def before_raise(self, call: Callable[[Mapping[str, Any], BaseException], object] | None) -> None:
+        """Have a function called right before a recorded exception is raised, for debuggers."""
+        self._player.before_raise = call
 
     # ------------------------------------------------------------------ the block
 
@@ -108,7 +120,7 @@ class Playing:
     ) -> None:
         if not self._is_open:
             return
-        self._put_back()
+        self._put_back(exc)
         refusals = self._player.refusals
         if not refusals or exc in refusals:
             return
@@ -134,12 +146,12 @@ class Playing:
             SWITCH[:] = [True]
             integrations.install("auto")  # threads hand their scope on, retries are told
 
-    def _put_back(self) -> None:
+    def _put_back(self, exc: BaseException | None = None) -> None:
         self._is_open = False
         with contained("cassette.end"):
             settle_all()
             for root in list(context.implicit_roots.values()):
-                close_agent(root, b"null", None)
+                close_agent(root, b"null", exc)
         PIPE.substitute = None
         self._record.close()
         if not self._was_on:
@@ -165,14 +177,14 @@ class _Noting:
 
     def tool(self, call: Operation | None, wrapped: Any) -> Any:
         """Give what stands in for a tool."""
-        if call is not None:
-            self._record.note(call.conversation_id)
+        if call is not None and call.kind != "agent" and call.agent is not None:
+            self._record.note(call.conversation_id, self._player.cassette.conversation_id)
         return self._player.tool(call, wrapped)
 
     def agent(self, operation: Operation, input_json: bytes) -> None:
         """Learn that an agent's run begins."""
-        self._record.note(operation.conversation_id)
         self._player.agent(operation, input_json)
+        self._record.note(operation.conversation_id, self._player.conversation_of(operation))
 
 
 def replay(

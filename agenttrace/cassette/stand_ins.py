@@ -30,6 +30,7 @@ class Answer:
     """What it raises in the end."""
     beyond: Callable[[], BaseException] | None = None
     """Makes what is raised where a generator is asked for more than was kept."""
+    before_raise: Callable[[], object] | None = None
     waits_s: float | None = None
     """It was cancelled after so long, and waits for that."""
 
@@ -41,6 +42,8 @@ def build_stand_in(shape: str, answer: Answer) -> Callable[..., Any]:
 
 def _end(answer: Answer) -> Any:
     if answer.exception is not None:
+        if answer.before_raise is not None:
+            answer.before_raise()
         _raise(answer.exception)
     return answer.value
 

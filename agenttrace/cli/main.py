@@ -18,7 +18,7 @@ from click.shell_completion import CompletionItem
 
 from agenttrace._version import VERSION
 from agenttrace.cli.console import note
-from agenttrace.cli.program import Program, ProgramMissing
+from agenttrace.cli.program import Program, ProgramMissing, Rerun
 from agenttrace.cli.refusal import EXIT_NO_DATABASE, EXIT_TOO_NEW, EXIT_USAGE, Refusal
 from agenttrace.errors import (
     AgentTraceError,
@@ -55,6 +55,7 @@ COMMANDS: dict[str, LazyCommand] = {
     "compare": _command(
         "compare", "Compare many runs in groups: how often they end well, and what they take."
     ),
+    "replay": _command("replay", "Run a recorded program again: its tools and models give what they gave."),
     "mcp": _command("mcp", "Serve runs to coding agents over the Model Context Protocol."),
     "ps": _command("ps", "Show what is open now, for how long, and how long that usually takes."),
     "sql": _command("sql", "Query the database with SQL, read only."),
@@ -151,6 +152,17 @@ def cli() -> None:
     """
 
 
+def _replay(rerun: Rerun) -> int:
+    """Run a recorded program again, outside of click as well."""
+    from agenttrace.cli.replay import run
+
+    try:
+        return run(rerun)
+    except Refusal as exc:
+        exc.show()
+        return int(exc.exit_code)
+
+
 def main() -> int:
     """
     Run the command line; the console script and ``python -m agenttrace`` call this.
@@ -165,6 +177,8 @@ def main() -> int:
         return exc.exit_code
     except click.Abort:
         return 130
+    if isinstance(result, Rerun):
+        return _replay(result)
     if not isinstance(result, Program):
         return result if isinstance(result, int) else 0
     # Outside of click: the program must not find a context of ours.

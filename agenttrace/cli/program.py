@@ -18,11 +18,11 @@ import sys
 import zipfile
 from collections.abc import Callable
 from types import CodeType, ModuleType, TracebackType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from agenttrace.errors import AgentTraceError, contained
 
-__all__ = ["Program", "ProgramMissing", "load_program", "run_program"]
+__all__ = ["Program", "ProgramMissing", "Rerun", "load_program", "run_program"]
 
 
 class Program(NamedTuple):
@@ -36,6 +36,26 @@ class Program(NamedTuple):
     """Where to record; None is wherever agenttrace is set up to."""
     patterns: tuple[str, ...] = ()
     """Functions that are traced by their names."""
+
+
+class Rerun(NamedTuple):
+    """What is to be run again, with what was recorded given back."""
+
+    program: Program
+    folder: str
+    """Where it ran."""
+    conversation_id: str
+    others: tuple[str, ...]
+    """The other conversations that the program had in that run."""
+    database: str
+    db_option: str
+    """What a printed command has to end with to read the same database."""
+    mode: str
+    to_run: tuple[str, ...]
+    """Tools that run themselves."""
+    debug: bool
+    cause: Any
+    """The finding that a debugger stops at; None for none."""
 
 
 class ProgramMissing(AgentTraceError):
