@@ -36,7 +36,7 @@ class LiveRuns:
 
     def conversation_of(self, operation: Operation) -> str | None:
         """Give the conversation in which the run that an agent is was recorded."""
-        live = self._runs.get(id(operation))
+        live = self._runs.get(operation.span_id)
         if live is None or live.bound is None:
             return None
         return self._siblings.runs[live.bound].conversation_id

@@ -64,10 +64,10 @@ def command(
     """
     Run a recorded program again: its tools and models give what they gave.
 
-    Nothing that was recorded is executed, and no request leaves. SEL is an id or its start, last, last~2, last-ok or last-failed. The program runs in the folder and
-    with the arguments of then, or with ARGS. Each traced tool returns or raises what was recorded for the
-    same agent, name and arguments. The replayed run is recorded too. The exit code is 0 where it ended as
-    the recorded one did, and 1 where it did not.
+    Nothing that was recorded is executed, and no request leaves. SEL is an id or its start, last, last~2,
+    last-ok or last-failed. The program runs in the folder and with the arguments of then, or with ARGS.
+    Each traced tool returns or raises what was recorded for the same agent, name and arguments. The
+    replayed run is recorded too. The exit code is 0 where it ended as the recorded one did, else 1.
     """
     with open_viewer(database) as viewer:
         conversation_id = select(viewer, selector)

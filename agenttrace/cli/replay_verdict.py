@@ -1,27 +1,27 @@
 """
 Whether a replayed run ended as the recorded one did, and what it did otherwise.
 
-Invariant: steps are compared as a heap, by agent path, name, arguments and end, so that siblings that
-ran in another order are no difference; what ran inside a tool that was given back is not missed.
+Invariant: what was done is compared as a heap, by agent path, name, arguments and end, so that siblings
+that ran in another order are no difference; what ran inside a tool that was given back is not missed.
 """
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from agenttrace.query.steps import Step, read_steps
+from agenttrace.cassette import Cassette
+from agenttrace.cassette.likeness import canonical
 from agenttrace.query.text import pluralize
 
 if TYPE_CHECKING:
-    from agenttrace.cassette import Cassette
     from agenttrace.query.viewer import TraceViewer
 
 __all__ = ["Verdict", "compare_runs"]
 
-_NUMBER = re.compile(r"#\d+")
 _SHOWN_LIMIT_COUNT = 5
+_SHOWN_CHARACTERS = 80
 
 
 class Verdict(NamedTuple):
@@ -31,23 +31,36 @@ class Verdict(NamedTuple):
     lines: tuple[str, ...]
 
 
+class _Done(NamedTuple):
+    """One thing that was done, and how it ended."""
+
+    path: str
+    what: str
+    given: str
+    end: str
+    back: str
+
+    def render(self) -> str:
+        """Name it on one line."""
+        shown = f"{self.what}({self.given})" if self.given else self.what
+        if len(shown) > _SHOWN_CHARACTERS:
+            shown = shown[: _SHOWN_CHARACTERS - 1] + "…"
+        return f"{self.path}: {shown} {self.end}"
+
+
 def compare_runs(viewer: TraceViewer, cassette: Cassette, recorded_id: str, replayed_id: str) -> Verdict:
     """
     Compare a replayed run with the recorded one.
 
     Args:
         viewer: Where both are.
-        cassette: What was replayed; tells what ran inside tools.
+        cassette: What was replayed.
         recorded_id: The conversation that was replayed.
         replayed_id: The replay's own.
     """
-    runs = [viewer.conversation(each) for each in (recorded_id, replayed_id)]
-    ends = [viewer.status(run) for run in runs]
-    inside = _rows_inside(cassette)
-    heaps = []
-    for conversation_id in (recorded_id, replayed_id):
-        steps = read_steps(viewer.reader, viewer.tree(conversation_id))
-        heaps.append(Counter(_key(step) for step in steps if step.row_id not in inside))
+    ends = [viewer.status(viewer.conversation(each)) for each in (recorded_id, replayed_id)]
+    own = Cassette.of(viewer.store, replayed_id)
+    heaps = [Counter(_iter_done(one, each)) for one, each in ((cassette, recorded_id), (own, replayed_id))]
     only = [heaps[0] - heaps[1], heaps[1] - heaps[0]]
     lines = []
     if ends[0] != ends[1]:
@@ -55,7 +68,7 @@ def compare_runs(viewer: TraceViewer, cassette: Cassette, recorded_id: str, repl
     for heap, who in zip(only, ("recorded", "replayed"), strict=True):
         if heap:
             lines.append(f"{pluralize(heap.total(), 'step')} only as {who}:")
-            lines += [f"  {_render(key)}" for key in list(heap)[:_SHOWN_LIMIT_COUNT]]
+            lines += [f"  {one.render()}" for one in list(heap)[:_SHOWN_LIMIT_COUNT]]
             if len(heap) > _SHOWN_LIMIT_COUNT:
                 lines.append(f"  and {len(heap) - _SHOWN_LIMIT_COUNT} more")
     if not lines:
@@ -64,31 +77,26 @@ def compare_runs(viewer: TraceViewer, cassette: Cassette, recorded_id: str, repl
     return Verdict(False, tuple(lines))
 
 
-_Key = tuple[str, str, str, str, str, str]
-
-
-def _key(step: Step) -> _Key:
-    name = _NUMBER.sub("", step.name) if step.family == "agent" else step.name
-    agent = _NUMBER.sub("", step.agent)
-    return agent, step.family, name, step.arguments, f"{step.status} {step.error}".strip(), step.result
-
-
-def _render(key: _Key) -> str:
-    agent, family, name, arguments, end, _ = key
-    shown = f"{name}({arguments})" if family == "call" else f"{family} {name}"
-    return f"{agent}: {shown if len(shown) <= 80 else shown[:79] + '…'} {end}"
-
-
-def _rows_inside(cassette: Cassette) -> set[int]:
-    """Give the rows of what ran inside tools: the tool is given back, and they are not asked for."""
-    rows: set[int] = set()
+def _iter_done(cassette: Cassette, conversation_id: str) -> Iterator[_Done]:
+    """Give what the runs of one conversation did, without what ran inside tools."""
     covered: set[int] = set()
     for at, run in enumerate(cassette.runs):
         if run.inside or run.parent in covered:
             covered.add(at)
-            rows.update(run.rows)
-        found = [(call.row, call.inside) for call in run.calls] + [
-            (turn.row, turn.inside) for turn in run.turns
-        ]
-        rows.update(row for row, inside in found if row is not None and (at in covered or inside))
-    return rows
+            continue
+        if run.conversation_id != conversation_id:
+            continue
+        path = run.title
+        yield _Done(path, "the agent itself", "", run.status, canonical(run.output))
+        for call in run.calls:
+            if not call.inside:
+                end = _render_end(call.status, call.error)
+                yield _Done(path, call.tool, canonical(call.arguments), end, canonical(call.output))
+        for turn in run.turns:
+            if not turn.inside:
+                end = _render_end(turn.status, turn.error)
+                yield _Done(path, f"a turn of {turn.model}", "", end, canonical(turn.payload.get("output")))
+
+
+def _render_end(status: str, error: dict[str, Any] | None) -> str:
+    return status if error is None else f"{status} {error.get('type')}: {error.get('message')}"
