@@ -18,7 +18,9 @@ COMPLETE_VARIABLE = "_AGENTTRACE_COMPLETE"
 @click.pass_context
 def command(ctx: click.Context, shell: str) -> None:
     """
-    Print what teaches a shell to complete commands, options, conversations, agents and tools.
+    Print what teaches bash, zsh or fish to complete what stands here.
+
+    Commands, options, selectors, the newest conversations, agents, tools and kinds are completed.
 
     \b
     bash: eval "$(agenttrace completion bash)"        in ~/.bashrc

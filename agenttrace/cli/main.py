@@ -56,14 +56,14 @@ COMMANDS: dict[str, LazyCommand] = {
         "compare", "Compare many runs in groups: how often they end well, and what they take."
     ),
     "replay": _command("replay", "Run a recorded program again: its tools and models give what they gave."),
-    "mcp": _command("mcp", "Serve runs to coding agents over the Model Context Protocol."),
+    "mcp": _command("mcp", "Serve runs to coding agents, read only, over the Model Context Protocol."),
     "ps": _command("ps", "Show what is open now, for how long, and how long that usually takes."),
     "sql": _command("sql", "Query the database with SQL, read only."),
     "path": _command("path", "Print the path of the database, whether or not it is there yet."),
     "doctor": _command("doctor", "Check the database, the rings, what was lost, and what can be seen here."),
     "stats": _command("stats", "Show what takes the space."),
     "prune": _command("prune", "Delete old conversations, and give the room back."),
-    "completion": _command("completion", "Print what teaches bash, zsh or fish to complete these."),
+    "completion": _command("completion", "Print what teaches bash, zsh or fish to complete what stands here."),
     "migrate": _command("migrate", "Move the database's schema up or down."),
 }
 """In the order of the overview: first record, then read, then look after it."""

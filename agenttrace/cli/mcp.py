@@ -22,11 +22,11 @@ _INSTALL = "agenttrace mcp needs the MCP SDK, which is not installed here: pip i
 @database_option
 def command(database: str | None) -> None:
     """
-    Serve runs to coding agents, read only, over the Model Context Protocol on stdin and stdout.
+    Serve runs to coding agents, read only, over the Model Context Protocol.
 
-    A client starts it: put the command `agenttrace` with the argument `mcp` into its configuration. The
-    tools are why, show, search, diff, list and ps. It needs the MCP SDK, the extra `mcp`. Nothing that
-    it does is recorded.
+    It speaks on stdin and stdout, and a client starts it: put the command `agenttrace` with the argument
+    `mcp` into its configuration. The tools are why, show, search, diff, list and ps. It needs the MCP SDK,
+    the extra `mcp`. Nothing that it does is recorded.
     """
     # What a coding agent asks is no run of the user's: not even where AGENTTRACE=1 is set for all.
     from agenttrace.runtime import disable, uninstall

@@ -566,7 +566,7 @@ class TestEveryCommand:
         assert command.help.strip().splitlines()[0] == COMMANDS[name].help
         assert name in invoke("--help").stdout
 
-    @pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"migrate"}))
+    @pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"completion", "migrate"}))
     def test_takes_a_database(self, name: str) -> None:
         """--db everywhere; --json wherever something is read."""
         import click
@@ -575,7 +575,7 @@ class TestEveryCommand:
         assert command is not None
         options = {option for param in command.params for option in param.opts}
         assert "--db" in options
-        assert ("--json" in options) == (name not in ("run", "demo", "replay"))
+        assert ("--json" in options) == (name not in ("run", "demo", "mcp", "replay"))
 
     def test_unknown_is_usage(self, invoke: Invoke) -> None:
         """Exit code 2."""

@@ -273,7 +273,7 @@ class TestRights:
         (folder / "home").mkdir(exist_ok=True)
         program = f"import os; os.setgid(65534); os.setuid(65534)\n{textwrap.dedent(code)}"
         preload = (
-            "import agenttrace.store, agenttrace.store.migrate\n"  # while the checkout can still be read
+            "from agenttrace.store import *; import agenttrace.store.migrate\n"  # while the checkout can still be read
         )
         result = subprocess.run(
             [sys.executable, "-c", preload + program], cwd=folder, capture_output=True, text=True, timeout=60
