@@ -20,16 +20,25 @@ from agenttrace.testing.failing_path import Marks
 if TYPE_CHECKING:
     from agenttrace.testing.readings import Readings
 
-__all__ = ["check_no_findings"]
+__all__ = ["FAILURES", "check_no_findings", "is_left_to_others"]
 
+FAILURES = ("failed_call", "returned_failure", "subagent_ignored", "swallowed_error", "unknown_tool")
+"""Kinds of findings that are one failure, seen more or less closely."""
 _SHOWN = 6
+
+
+def is_left_to_others(finding: Finding) -> bool:
+    """Tell a failure that somebody was told of, so that what follows is no longer the program's affair."""
+    return finding.kind in FAILURES and finding.is_told
 
 
 def check_no_findings(
     trajectory: Readings,
     viewer: TraceViewer,
     kinds: Collection[str],
+    *,
     agent: str | None,
+    tool: str | None,
     until_ns: int | None,
 ) -> None:
     """
@@ -40,6 +49,7 @@ def check_no_findings(
         viewer: Of the store that it is in.
         kinds: Of ``query.findings.KINDS``; () is every kind.
         agent: Name or path of the one agent that counts.
+        tool: Name of the one tool that counts.
         until_ns: Findings that showed later do not count.
 
     Raises:
@@ -56,7 +66,7 @@ def check_no_findings(
         finding
         for conversation_id in trajectory.conversation_ids()
         for finding in viewer.diagnose(conversation_id).findings
-        if _counts(finding, kinds, agent, until_ns)
+        if _counts(finding, kinds, agent, until_ns) and (tool is None or tool in _tools(trajectory, finding))
     ]
     if not found:
         return
@@ -69,11 +79,30 @@ def check_no_findings(
 def _counts(finding: Finding, kinds: Collection[str], agent: str | None, until_ns: int | None) -> bool:
     if kinds and finding.kind not in kinds:
         return False
-    if finding.fate is not None and finding.is_told:
+    if is_left_to_others(finding):
         return False
-    if until_ns is not None and finding.ts_ns >= until_ns:
-        return False
+    if until_ns is not None:
+        if finding.ts_ns >= until_ns:
+            return False
+        if finding.kind in FAILURES and finding.fate != "swallowed":
+            return False  # what the program would have done with it, nobody can say
     return agent in (None, finding.agent, finding.agent.rpartition("/")[2].partition("#")[0])
+
+
+def _tools(trajectory: Readings, finding: Finding) -> set[str]:
+    """Name the tools that a finding is about: the call that is named, and the one that failed."""
+    named = {
+        node.name
+        for tree in trajectory.trees()
+        for node in tree.nodes
+        if node.family == "call" and node.span_id == finding.span_id and node.span_id is not None
+    }
+    failed = {
+        failure.tool_name
+        for failure in trajectory.failures()
+        if failure.error_id == finding.error_id and failure.tool_name is not None
+    }
+    return named | failed
 
 
 def _is_path_of(trajectory: Readings, agent: str) -> bool:

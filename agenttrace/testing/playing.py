@@ -9,9 +9,11 @@ the block does so again after it.
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import os
 import shlex
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +22,7 @@ from agenttrace import clock
 from agenttrace.capture.context import PIPE, Operation
 from agenttrace.capture.substitution import Outcome, RecordedTurn
 from agenttrace.cassette import Cassette, Player
+from agenttrace.events import MARK
 from agenttrace.testing.stable import build_stable, load_stable, write_stable
 
 if TYPE_CHECKING:
@@ -66,6 +69,25 @@ class Playing:
     def unused(self) -> list[str]:
         """Name what is recorded and was not asked for."""
         return [] if self._player is None else self._player.unused()
+
+    @property
+    def input(self) -> Any:
+        """What the first root agent of the cassette was asked; None where there is none."""
+        runs = [] if self._player is None else self._player.cassette.runs
+        return next((run.input for run in runs if run.parent is None), None)
+
+    def call(self, function: Callable[..., Any]) -> Any:
+        """
+        Call *function* as the recorded root agent was asked: an input of names and values by name,
+        any other as the one argument, no input without one. A coroutine is run to its end.
+        """
+        __tracebackhide__ = True
+        given = self.input
+        if isinstance(given, dict) and MARK not in given:
+            result = function(**given)
+        else:
+            result = function() if given is None else function(given)
+        return asyncio.run(result) if inspect.iscoroutine(result) else result
 
     # What capture asks, see ``capture.substitution``
 

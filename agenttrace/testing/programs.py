@@ -2,8 +2,8 @@
 Run somebody's program inside a test, as ``python program.py`` would.
 
 Invariants: the program sees itself as ``__main__``, its own arguments, its folder first on the path, and
-the folder that it was started in; when it has ended, all of these are as before. Modules that it imported
-stay imported.
+the folder that it was started in; when it has ended, all of these are as before, and the modules of its
+own folder that it brought in are forgotten, so that the next program begins afresh.
 """
 
 from __future__ import annotations
@@ -56,15 +56,27 @@ def _as_main(
     is_module: bool,
 ) -> Iterator[None]:
     argv, path, cwd, main = sys.argv[:], sys.path[:], os.getcwd(), sys.modules.get("__main__")
+    known = set(sys.modules)
     absolute = os.path.abspath(program)
     try:
         if folder is not None:
             os.chdir(folder)
-        sys.path.insert(0, os.getcwd() if is_module else os.path.dirname(absolute))
+        own = os.getcwd() if is_module else os.path.dirname(absolute)
+        sys.path.insert(0, own)
         sys.argv[:] = ["-m", *arguments[1:]] if is_module else [absolute, *arguments]
-        yield
+        try:
+            yield
+        finally:
+            _forget(known, os.path.join(os.path.realpath(own), ""))
     finally:
         sys.argv[:], sys.path[:] = argv, path
         os.chdir(cwd)
         if main is not None:
             sys.modules["__main__"] = main
+
+
+def _forget(known: set[str], folder: str) -> None:
+    for name in set(sys.modules) - known:
+        file = getattr(sys.modules[name], "__file__", None)
+        if file and os.path.realpath(file).startswith(folder) and "site-packages" not in file:
+            del sys.modules[name]

@@ -110,7 +110,7 @@ class Trajectory(Readings):
         __tracebackhide__ = True
         assertions.check_no_swallowed(self, agent)
 
-    def assert_no_findings(self, *kinds: str, agent: str | None = None) -> None:
+    def assert_no_findings(self, *kinds: str, agent: str | None = None, tool: str | None = None) -> None:
         """
         Claim that ``agenttrace check`` would find nothing of these kinds.
 
@@ -120,10 +120,11 @@ class Trajectory(Readings):
         Args:
             kinds: ``loop``, ``retry_storm``, ``swallowed_error``, …; none is every kind.
             agent: Only findings in the agent with this name or path count.
+            tool: Only findings about this tool count.
         """
         __tracebackhide__ = True
         viewer = TraceViewer(self._recorder.store)
-        check_no_findings(self, viewer, kinds, agent, self._left_ns())
+        check_no_findings(self, viewer, kinds, agent=agent, tool=tool, until_ns=self._left_ns())
 
     def replay(
         self,
