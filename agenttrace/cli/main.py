@@ -49,7 +49,7 @@ COMMANDS: dict[str, LazyCommand] = {
     "show": _command("show", "Show one conversation as a tree or a timeline."),
     "why": _command("why", "Say what went wrong in a run: the first cause, how far it went, and the line."),
     "check": _command("check", "Exit with 1 when something went wrong in a run, with 0 when nothing did."),
-    "make-test": _command("make_test", "Write a test that fails until what went wrong in a run is mended."),
+    "make-test": _command("make_test", "Write a pytest that fails until what went wrong in a run is mended."),
     "errors": _command("failures", "List failures, newest first, with what became of each."),
     "search": _command("search", "Find events by the words in their payloads and names."),
     "diff": _command("diff", "Compare two runs: where they part, and in what they differ."),
