@@ -8,7 +8,7 @@ raises through a stand-in (``ReplayError``) is meant for the program, and is nev
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -102,6 +102,9 @@ class Substitute(Protocol):
         Raises:
             ReplayError: Nothing like it was recorded, and nothing may be sent.
         """
+
+    def tool_names(self) -> Collection[str] | None:
+        """Name the tools that were recorded; None where a call that was not may run."""
 
     def agent(self, operation: Operation, input_json: bytes) -> None:
         """Learn that a run of an agent begins, with what it was asked."""

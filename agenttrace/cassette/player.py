@@ -233,6 +233,12 @@ class Player:
             payload=payload,
         )
 
+    def tool_names(self) -> Collection[str] | None:
+        """Name the tools that were recorded; None where a call that was not may run."""
+        if self.mode == "fill" or self._run:
+            return None
+        return {call.tool for run in self.cassette.runs for call in run.calls}
+
     # ------------------------------------------------------------------ afterwards
 
     def unused(self) -> list[str]:

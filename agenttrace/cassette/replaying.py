@@ -174,6 +174,7 @@ class _Noting:
         self.outer = player.outer
         self.turn = player.turn
         self.scope = player.scope
+        self.tool_names = player.tool_names
 
     def tool(self, call: Operation | None, wrapped: Any) -> Any:
         """Give what stands in for a tool."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from importlib.util import find_spec
 from types import ModuleType
 
-from agenttrace.integrations.mcp_client import build_client_call, build_session_call
+from agenttrace.integrations.mcp_client import build_client_call, build_connect, build_session_call
 from agenttrace.integrations.mcp_server import (
     build_compose,
     build_error_result,
@@ -28,6 +28,19 @@ def _describe_session(module: ModuleType) -> Iterable[Patch]:
 
 def _describe_client(module: ModuleType) -> Iterable[Patch]:
     yield Patch(module.Client, "call_tool", build_client_call)
+
+
+def _describe_transport(module: ModuleType) -> Iterable[Patch]:
+    for name in (
+        "stdio_client",
+        "sse_client",
+        "streamable_http_client",
+        "streamablehttp_client",
+        "websocket_client",
+    ):
+        function = vars(module).get(name)
+        if getattr(function, "__module__", None) == module.__name__:
+            yield Patch(module, name, build_connect)
 
 
 def _describe_runner(module: ModuleType) -> Iterable[Patch]:
@@ -49,6 +62,10 @@ _LIBRARY = Library(
     {
         "mcp.client.session": _describe_session,
         "mcp.client.client": _describe_client,
+        "mcp.client.stdio": _describe_transport,
+        "mcp.client.sse": _describe_transport,
+        "mcp.client.streamable_http": _describe_transport,
+        "mcp.client.websocket": _describe_transport,
         "mcp.server.runner": _describe_runner,
         "mcp.server.lowlevel.server": _describe_server,
         "mcp.server.mcpserver.tools.tool_manager": _describe_manager,

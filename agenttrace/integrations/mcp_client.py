@@ -11,16 +11,18 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
-from agenttrace.capture.context import CURRENT, SWITCH
+from agenttrace.capture.context import CURRENT, PIPE, SWITCH
 from agenttrace.capture.outer_calls import OuterCall
 from agenttrace.capture.propagation import inject
+from agenttrace.capture.substitution import Outcome
 from agenttrace.errors import contained
 from agenttrace.integrations.mcp_results import name_of, take_failure, tell_result
 from agenttrace.integrations.patching import note_problem
 
-__all__ = ["build_client_call", "build_session_call"]
+__all__ = ["build_client_call", "build_connect", "build_session_call"]
 
 
 def build_session_call(call_tool: Callable[..., Any]) -> Callable[..., Any]:
@@ -36,6 +38,9 @@ def build_session_call(call_tool: Callable[..., Any]) -> Callable[..., Any]:
         if not SWITCH:
             return await call_tool(self, name, arguments, *args, **kwargs)
         with OuterCall(name_of(name), {} if arguments is None else arguments) as call:
+            outcome = call.ask()
+            if outcome is not None:
+                return _give_recorded(call, outcome)
             with contained("integrations.mcp.request"):
                 if takes_meta:
                     kwargs["meta"] = {**inject(), **(kwargs.get("meta") or {})}
@@ -58,12 +63,40 @@ def build_client_call(call_tool: Callable[..., Any]) -> Callable[..., Any]:
         if not SWITCH:
             return await call_tool(self, name, arguments, *args, **kwargs)
         with OuterCall(name_of(name), {} if arguments is None else arguments, joins_often=True) as call:
+            outcome = call.ask()
+            if outcome is not None:
+                return _give_recorded(call, outcome)
             result = await call_tool(self, name, arguments, *args, **kwargs)
             with contained("integrations.mcp.result"):
                 tell_result(call, result)
             return result
 
     return call_traced
+
+
+def build_connect(connect: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a strict replay stand in for the server that ``stdio_client`` and the like connect to."""
+
+    @functools.wraps(connect)
+    def connect_or_stand_in(*args: Any, **kwargs: Any) -> Any:
+        tools = None if PIPE.substitute is None else PIPE.substitute.tool_names()
+        if tools is None:
+            return connect(*args, **kwargs)
+        from agenttrace.integrations.mcp_replay import stand_in_for_server  # late: a replay's alone
+
+        is_old = find_spec("mcp.server.runner") is None
+        return stand_in_for_server(tools, with_session_id=is_old and "http" in connect.__name__)
+
+    return connect_or_stand_in
+
+
+def _give_recorded(call: OuterCall, outcome: Outcome) -> Any:
+    from agenttrace.integrations.mcp_replay import build_result  # late: a replay's alone
+
+    result = build_result(call.name, outcome)
+    with contained("integrations.mcp.result"):
+        tell_result(call, result)
+    return result
 
 
 def _follow_progress(

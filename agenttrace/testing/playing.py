@@ -132,6 +132,11 @@ class Playing:
         self._asked.add(call.name)
         self._player.scope(call, arguments)
 
+    def tool_names(self) -> Collection[str] | None:
+        """Name the tools that were recorded; None where a call that was not may run."""
+        assert self._player is not None
+        return self._player.tool_names()
+
     def _note(self) -> None:
         if self.left_ns is None and self._player is not None and self._player.refusals:
             self.left_ns = clock.now_ns()

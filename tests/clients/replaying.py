@@ -49,6 +49,9 @@ class Recording:
             raise ReplayError(f"no turn of {model} is left")
         return self.turns.popleft()
 
+    def tool_names(self) -> list[str]:
+        return list(self.calls)
+
     def agent(self, operation: Any, input_json: bytes) -> None:
         pass
 

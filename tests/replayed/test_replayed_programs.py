@@ -216,3 +216,15 @@ class TestLangGraph:
         program = HERE / "graph_program.py"
         before = _check(stage, program, "openai", "sync", replies=replies, turns=1, calls=0)
         assert before.code == 2
+
+
+class TestMCP:
+    def test_client_needs_no_server(self, stage: Stage) -> None:
+        """No process is started; the session begins and lists as ever, and each call has its own result."""
+        before = stage.record(HERE / "mcp_program.py", replies=[])
+        again, told = stage.replay(HERE / "mcp_program.py")
+        assert (again.stdout, again.code) == (before.stdout, before.code), again.stderr[-3000:]
+        assert before.stdout.startswith("['divide', 'look_up']\nCallToolResult False ['2.0']\n")
+        assert "division by zero" in before.stdout or "Error executing tool" in before.stdout
+        assert (len(before.tools), again.tools) == (5, [])
+        assert (told["replayed"], told["ran"], told["unused"]) == (5, 0, [])
