@@ -82,7 +82,7 @@ class TestCommands:
     @pytest.mark.slow
     def test_name_commands_that_exist(self) -> None:
         """Every `agenttrace COMMAND` of the README answers to --help."""
-        named = set(re.findall(r"`agenttrace ([a-z]+)", _README))
+        named = set(re.findall(r"`agenttrace ([a-z-]+)", _README))
         assert {"list", "show", "errors", "ps", "run", "sql", "demo", "doctor", "migrate", "path"} <= named
         for command in sorted(named):
             done = subprocess.run(

@@ -575,7 +575,7 @@ class TestEveryCommand:
         assert command is not None
         options = {option for param in command.params for option in param.opts}
         assert "--db" in options
-        assert ("--json" in options) == (name not in ("run", "demo", "mcp", "replay"))
+        assert ("--json" in options) == (name not in ("run", "demo", "mcp", "replay", "make-test"))
 
     def test_unknown_is_usage(self, invoke: Invoke) -> None:
         """Exit code 2."""
