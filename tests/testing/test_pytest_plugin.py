@@ -385,7 +385,35 @@ class TestDocs:
         assert len(blocks) == _DOCS.read_text(encoding="utf-8").count("```python")
         for name, text in blocks:
             (project.path / name).write_text(text, encoding="utf-8")
-        tests_count = sum(text.count("def test_") for _, text in blocks)
-        result = run(project)
-        result.assert_outcomes(passed=tests_count)
-        assert tests_count >= 8
+        tests_count = sum(text.count("def test_") for _, text in blocks) + 1  # one has two parameters
+        run(project, "--trajectory-record=once").assert_outcomes(passed=tests_count)
+        text = (project.path / "cassettes" / "test_cassette" / "test_explains-figs.json").read_text("utf-8")
+        assert "sk-abc" not in text
+        for path in project.path.glob("__pycache__/*"):
+            path.unlink()
+        run(project).assert_outcomes(passed=tests_count)
+        assert tests_count >= 14
+
+    def test_the_made_test_is_as_it_stands(self, project: pytest.Pytester) -> None:
+        """The page's commands give the page's test, and it fails."""
+        page = _DOCS.read_text(encoding="utf-8")
+        for name, text in re.findall(r"```python\n# ((?:agent|weekend)\.py)\n(.*?)```", page, re.DOTALL):
+            (project.path / name).write_text(text, encoding="utf-8")
+        environment = {**os.environ, "AGENTTRACE": "1", "AGENTTRACE_DB": str(project.path / "traces.db")}
+        commands = re.findall(
+            r"^(?:AGENTTRACE=1 python (weekend.+)|agenttrace (make-test .+))$", page, re.MULTILINE
+        )
+        assert len(commands) == 2
+        for program, command in commands:
+            words = program.split() if program else ["-m", "agenttrace", *command.split()]
+            done = subprocess.run(
+                [sys.executable, *words], env=environment, cwd=project.path, capture_output=True, timeout=60
+            )
+            assert done.returncode == 0, done.stderr
+        made = (project.path / "test_weekend.py").read_text(encoding="utf-8")
+        [shown] = re.findall(r"```py\n(.*?)```", page, re.DOTALL)
+        changing = r"\d{4}-\d\d-\d\d|\b[0-9a-f]{16}\b"
+        assert re.sub(changing, "?", made) == re.sub(changing, "?", shown)
+        result = run(project, "test_weekend.py")
+        result.assert_outcomes(failed=1)
+        result.stdout.fnmatch_lines(["*AssertionError: swallowed_error: search failed with TimeoutError*"])
