@@ -64,7 +64,9 @@ COMMANDS: dict[str, LazyCommand] = {
     "doctor": _command("doctor", "Check the database, the rings, what was lost, and what can be seen here."),
     "stats": _command("stats", "Show what takes the space."),
     "prune": _command("prune", "Delete old conversations, and give the room back."),
-    "completion": _command("completion", "Print what teaches bash, zsh or fish to complete what stands here."),
+    "completion": _command(
+        "completion", "Print what teaches bash, zsh or fish to complete what stands here."
+    ),
     "migrate": _command("migrate", "Move the database's schema up or down."),
 }
 """In the order of the overview: first record, then read, then look after it."""

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from agenttrace.capture.context import CURRENT, Operation
+from agenttrace.capture.context import CURRENT, PIPE, Operation
 from agenttrace.capture.marks import error_id_of
+from agenttrace.capture.substitution import RecordedTurn
 from agenttrace.capture.turns import ModelTurn, model_turn
 from agenttrace.capture.usage import read_usage
 from agenttrace.errors import contained
@@ -25,6 +26,7 @@ from agenttrace.integrations.openai_agents_messages import (
     find_wanted,
 )
 from agenttrace.integrations.openai_agents_runs import AgentRun, run_here
+from agenttrace.integrations.sdk_models import is_asked_through_sdk
 
 __all__ = ["Request", "Retrying"]
 
@@ -83,6 +85,18 @@ class Request:
         finally:
             leave()
             CURRENT.set(before)
+
+    def ask(self, model: Any) -> RecordedTurn | None:
+        """
+        Give what a replay answers in the place of *model*; None where that is to be asked.
+
+        Raises:
+            ReplayError: Nothing like it was recorded, and nothing may be sent.
+        """
+        if PIPE.substitute is None or is_asked_through_sdk(model):
+            return None
+        replayed = self.turn.ask()
+        return None if replayed is None else replayed.recorded
 
     def fail(self, exc: BaseException) -> None:
         """End the turn with *exc*; not yet where the SDK may try it again, which its own loop will tell."""

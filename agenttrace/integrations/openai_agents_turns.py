@@ -56,7 +56,11 @@ def build_get_response(signature: inspect.Signature, get_response: Callable[...,
             return await get_response(self, *args, **kwargs)
         try:
             with request.inside():
-                response = await get_response(self, *args, **kwargs)
+                recorded = request.ask(self)
+                if recorded is None:
+                    response = await get_response(self, *args, **kwargs)
+                else:
+                    response = _replay().build_response(recorded)
         except BaseException as exc:
             request.fail(exc)
             raise
@@ -78,18 +82,23 @@ def build_stream_response(signature: inspect.Signature, stream_response: Callabl
     def stream_response_in_turn(self: Any, *args: Any, **kwargs: Any) -> Any:
         request = _open(self, signature, args, kwargs)
         stream = stream_response(self, *args, **kwargs)
-        return _follow(stream, request) if request is not None and hasattr(stream, "__anext__") else stream
+        if request is None or not hasattr(stream, "__anext__"):
+            return stream
+        return _follow(stream, request, self)
 
     return stream_response_in_turn
 
 
-async def _follow(stream: AsyncIterator[Any], request: Request) -> AsyncGenerator[Any, None]:
+async def _follow(stream: AsyncIterator[Any], request: Request, model: Any) -> AsyncGenerator[Any, None]:
     """Pass the events on; the program stands in the turn only while the model runs."""
-    turn = request.turn
+    turn, is_begun = request.turn, False
     try:
         while True:
             try:
                 with request.inside():
+                    if not is_begun:
+                        is_begun, recorded = True, request.ask(model)
+                        stream = stream if recorded is None else _replay().iter_response(recorded)
                     event = await anext(stream)
             except StopAsyncIteration:
                 break
@@ -106,6 +115,12 @@ async def _follow(stream: AsyncIterator[Any], request: Request) -> AsyncGenerato
         request.fail(exc)
         raise
     turn.close()
+
+
+def _replay() -> Any:
+    from agenttrace.integrations import openai_agents_replay  # late: a replay's alone
+
+    return openai_agents_replay
 
 
 # ------------------------------------------------------------------ what the SDK tries again itself

@@ -18,14 +18,16 @@ from types import TracebackType
 from typing import Any
 
 from agenttrace.capture.agents import AgentScope, agent_scope
-from agenttrace.capture.context import CURRENT, SWITCH, Operation
+from agenttrace.capture.context import CURRENT, PIPE, SWITCH, Operation
 from agenttrace.capture.emit import emit, object_of
 from agenttrace.capture.failures import record_failure
+from agenttrace.capture.substitution import RecordedTurn
 from agenttrace.capture.turns import ModelTurn, model_turn
 from agenttrace.capture.usage import read_usage
 from agenttrace.errors import contained
 from agenttrace.integrations.callers import lend_caller, mark_caller
 from agenttrace.integrations.pydantic_ai_messages import build_answer, build_messages, build_params
+from agenttrace.integrations.sdk_models import is_asked_through_sdk
 
 __all__ = ["build_iter", "build_reject", "build_request", "build_request_stream"]
 
@@ -139,6 +141,8 @@ class _Request:
 
     def __init__(self, model: Any, given: dict[str, Any]) -> None:
         self._operation: Operation | None = None
+        self._model = model
+        self._given = given
         self.turn: ModelTurn = model_turn(
             str(model.model_name),
             provider=str(model.system),
@@ -165,6 +169,23 @@ class _Request:
             yield
         finally:
             CURRENT.set(before)
+
+    def ask(self) -> RecordedTurn | None:
+        """
+        Give what a replay answers in the place of the model; None where that is to be asked.
+
+        Raises:
+            ReplayError: Nothing like it was recorded, and nothing may be sent.
+        """
+        if PIPE.substitute is None or is_asked_through_sdk(self._model):
+            return None
+        replayed = self.turn.ask()
+        return None if replayed is None else replayed.recorded
+
+    @property
+    def parameters(self) -> Any:
+        """The library's own parameters of the request."""
+        return self._given.get("model_request_parameters")
 
     def answer(self, response: Any) -> None:
         """Keep what the model answered."""
@@ -203,7 +224,11 @@ def build_request(signature: inspect.Signature, request: Callable[..., Any]) -> 
             return await request(self, *args, **kwargs)
         try:
             with asked.inside():
-                response = await request(self, *args, **kwargs)
+                recorded = asked.ask()
+                if recorded is None:
+                    response = await request(self, *args, **kwargs)
+                else:
+                    response = _replay().build_response(recorded)
         except BaseException as exc:
             asked.turn.close(exc)
             raise
@@ -226,6 +251,12 @@ def build_request_stream(signature: inspect.Signature, request_stream: Callable[
     return request_stream_in_turn
 
 
+def _replay() -> Any:
+    from agenttrace.integrations import pydantic_ai_replay  # late: a replay's alone
+
+    return pydantic_ai_replay
+
+
 class _Stream(AbstractAsyncContextManager[Any]):
     """The block of a streamed request, with its turn around it."""
 
@@ -240,6 +271,9 @@ class _Stream(AbstractAsyncContextManager[Any]):
     async def __aenter__(self) -> Any:
         try:
             with self._asked.inside():
+                recorded = self._asked.ask()
+                if recorded is not None:
+                    self._block = _replay().open_stream(recorded, self._asked.parameters)
                 self._stream = await self._block.__aenter__()
         except BaseException as exc:
             self._asked.turn.close(exc)

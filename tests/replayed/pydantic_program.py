@@ -17,7 +17,35 @@ def note(text):
         file.write(text + "\n")
 
 
+def build_fake():
+    from pydantic_ai.messages import ModelResponse, TextPart, ToolCallPart
+    from pydantic_ai.models.function import DeltaToolCall, FunctionModel
+
+    calls = [("divide", '{"a": 6, "b": 3}'), ("divide", '{"a": 1, "b": 0}'), ("look_up", '{"word": "x"}')]
+
+    def is_first(messages):
+        note("model")
+        return len(messages) == 1
+
+    def answer(messages, info):
+        if not is_first(messages):
+            return ModelResponse([TextPart("it is done")])
+        return ModelResponse([ToolCallPart(*call, f"call-{at}") for at, call in enumerate(calls)])
+
+    async def stream(messages, info):
+        if is_first(messages):
+            for at, (name, given) in enumerate(calls):
+                yield {at: DeltaToolCall(name, given, tool_call_id=f"call-{at}")}
+        else:
+            for word in ("it ", "is ", "done"):
+                yield word
+
+    return FunctionModel(answer, stream_function=stream)
+
+
 def build_model(api):
+    if api == "fake":
+        return build_fake()
     if api == "anthropic":
         from pydantic_ai.models.anthropic import AnthropicModel
 
