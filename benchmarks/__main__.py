@@ -33,7 +33,7 @@ SHORT = ("off", "on", "cpu", "import", "encode", "writer", "swallowed", "history
 FULL = (
     *SHORT,
     *("shapes", "payloads", "concurrency", "processes", "recovery"),
-    *("diff", "why", "compare", "queries", "queries_10m", "memory", "soak"),
+    *("diff", "why", "terminal", "compare", "queries", "queries_10m", "memory", "soak"),
 )
 """All of them; the last two take about 10 and 30 minutes."""
 

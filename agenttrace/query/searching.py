@@ -5,12 +5,14 @@ The half of ``TraceViewer`` that looks for events: by a part of a text, and by w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from agenttrace.query.find import Hit, find_events
 from agenttrace.query.timeline import Moment, event_conditions, read_events, search_condition
 from agenttrace.query.viewer_conversations import ViewerConversations
 from agenttrace.store.rows import Event, Page
+
+if TYPE_CHECKING:
+    from agenttrace.query.find import Hit
 
 __all__ = ["ViewerSearch"]
 
@@ -106,4 +108,6 @@ class ViewerSearch(ViewerConversations):
         if tool_name is not None:
             conditions.append("tool_name = ?")
             values.append(tool_name)
+        from agenttrace.query.find import find_events  # late: each question loads what it needs
+
         return find_events(self.reader, query, conditions, values, limit, conversation_id)

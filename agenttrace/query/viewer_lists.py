@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from agenttrace.query import formatting
 from agenttrace.store.rows import Event
 
 __all__ = ["ViewerLists"]
@@ -33,9 +32,13 @@ class ViewerLists:
     @staticmethod
     def format_timeline(events: Iterable[Event], form: str = "text") -> str:
         """Render events in the order of time, as ``text`` (a framed list), ``json`` or ``markdown``."""
+        from agenttrace.query import formatting  # late: each question loads what it needs
+
         return formatting.format_timeline(events, form)
 
     @staticmethod
     def format_tree(events: Iterable[Event], form: str = "text") -> str:
         """Render events as a tree, in a form as above; orphans and cycles stand at the top level."""
+        from agenttrace.query import formatting  # late: as above
+
         return formatting.format_tree(events, form)

@@ -6,10 +6,13 @@ Invariant: each question is asked of one state of the database.
 
 from __future__ import annotations
 
-from agenttrace.query.compare import Comparison, build_comparison
+from typing import TYPE_CHECKING
+
 from agenttrace.query.reading import Reader
-from agenttrace.query.runs import RunFilter
 from agenttrace.query.timeline import Moment
+
+if TYPE_CHECKING:
+    from agenttrace.query.compare import Comparison
 
 __all__ = ["ViewerMany"]
 
@@ -41,5 +44,8 @@ class ViewerMany:
         Raises:
             ConfigError: They cannot be grouped by that.
         """
+        from agenttrace.query.compare import build_comparison  # late: each question loads what it needs
+        from agenttrace.query.runs import RunFilter
+
         with self.reader.snapshot():
             return build_comparison(self.reader, by, RunFilter(since, until, agent, task))

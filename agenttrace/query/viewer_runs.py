@@ -8,14 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agenttrace import clock
 from agenttrace.errors import ConfigError, NotFound
-from agenttrace.query.against import find_divergence, find_last_ok
-from agenttrace.query.diagnose import Diagnosis, build_diagnosis
-from agenttrace.query.diff import RunDiff, build_diff
-from agenttrace.query.loaded_run import load_run
 from agenttrace.query.reading import build_page, check_limit, parse_cursor
 from agenttrace.query.select import Selection
 from agenttrace.query.thresholds import DEFAULTS, Thresholds
@@ -23,6 +19,10 @@ from agenttrace.query.timeline import PAYLOADS_NO_TREE_NEEDS, iter_events
 from agenttrace.query.tree import Tree, TreeNode, build_tree
 from agenttrace.query.viewer_events import ViewerEvents
 from agenttrace.store.rows import Page
+
+if TYPE_CHECKING:
+    from agenttrace.query.diagnose import Diagnosis
+    from agenttrace.query.diff import RunDiff
 
 __all__ = ["ViewerRuns"]
 
@@ -95,6 +95,8 @@ class ViewerRuns(ViewerEvents):
         Raises:
             NotFound: There is no such conversation.
         """
+        from agenttrace.query.diff import build_diff  # late: each question loads what it needs
+
         with self.reader.snapshot():
             statuses = (self.status(self.conversation(a)), self.status(self.conversation(b)))
             tree = self.tree(a)
@@ -114,12 +116,17 @@ class ViewerRuns(ViewerEvents):
         Raises:
             NotFound: There is no such conversation.
         """
+        from agenttrace.query.diagnose import build_diagnosis  # late: each question loads what it needs
+        from agenttrace.query.loaded_run import load_run
+
         with self.reader.snapshot():
             conversation = self.conversation(conversation_id)
             run = load_run(self.reader, conversation, self.status(conversation), self._judge())
             diagnosis = build_diagnosis(run, thresholds or DEFAULTS)
             if against is None:
                 return diagnosis
+            from agenttrace.query.against import find_divergence  # late: as above
+
             divergence = find_divergence(self.reader, conversation, against, self.diff)
             return replace(diagnosis, divergence=divergence)
 
@@ -133,6 +140,8 @@ class ViewerRuns(ViewerEvents):
         Raises:
             NotFound: There is none, or no such conversation.
         """
+        from agenttrace.query.against import find_last_ok  # late: each question loads what it needs
+
         with self.reader.snapshot():
             found = find_last_ok(self.reader, self.conversation(conversation_id))
         if found is None:
@@ -152,7 +161,9 @@ class ViewerRuns(ViewerEvents):
             NotFound: There is no such conversation, or no such agent in it.
             ConfigError: *max_tokens* is too few.
         """
-        from agenttrace.query.render_for_llm import render_for_llm  # late: few ask for it
+        from agenttrace.query.diagnose import build_diagnosis  # late: few ask for it
+        from agenttrace.query.loaded_run import load_run
+        from agenttrace.query.render_for_llm import render_for_llm
 
         with self.reader.snapshot():
             conversation = self.conversation(conversation_id)

@@ -15,14 +15,15 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
-
-from playhouse.migrations import Migration, MigrationError, Runner
+from typing import TYPE_CHECKING, NamedTuple
 
 from agenttrace.errors import StoreBusy, StoreError
 from agenttrace.store.connection import APPLICATION_ID, SCHEMA_VERSION, StoreDatabase, too_new, translated
 from agenttrace.store.lockfile import POLL_S, WAIT_S, hold_lock
 from agenttrace.store.target import file_system_of, is_shared_file_system
+
+if TYPE_CHECKING:
+    from playhouse.migrations import Runner
 
 __all__ = ["MIGRATIONS", "MigrationState", "down", "status", "up"]
 
@@ -135,6 +136,8 @@ def _apply_next(database: StoreDatabase) -> str | None:
 
 
 def _run(database: StoreDatabase, direction: str, name: str) -> list[str]:
+    from playhouse.migrations import MigrationError  # late: hardly ever is there anything to migrate
+
     try:
         names: list[str] = getattr(_runner(database), direction)(name)
     except MigrationError as exc:
@@ -143,11 +146,13 @@ def _run(database: StoreDatabase, direction: str, name: str) -> list[str]:
 
 
 def _runner(database: StoreDatabase) -> Runner:
+    from playhouse.migrations import Runner  # late: as above
+
     return Runner(database.peewee, MIGRATIONS)
 
 
 def _version(name: str) -> int:
-    return int(Migration(0, name, None, None).name.partition("_")[0])
+    return int(name.partition("_")[0])
 
 
 @contextlib.contextmanager

@@ -16,13 +16,10 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from agenttrace.encode.redact import Rules
 from agenttrace.errors import ConfigError, SchemaTooNew, StoreBusy, contain
 from agenttrace.write import ring_files
 from agenttrace.write.dead_ring import DeadRing, read_file_header
-from agenttrace.write.drain import Drain
 from agenttrace.write.header import RingHeader
-from agenttrace.write.pipeline import Pipeline
 
 if TYPE_CHECKING:
     from agenttrace.store.batch import EventSink, Finish
@@ -155,7 +152,11 @@ def _recover_when_dead(
 def _drain(
     ring: DeadRing, database: str, sink: EventSink | None, must_stop: Callable[[], bool], deadline_s: float
 ) -> RecoveryResult:
-    from agenttrace.store.batch import EventSink  # late: only where there is something to recover
+    # Late: every command that reads looks for dead rings, and there hardly ever is one.
+    from agenttrace.encode.redact import Rules
+    from agenttrace.store.batch import EventSink
+    from agenttrace.write.drain import Drain
+    from agenttrace.write.pipeline import Pipeline
 
     info = ring.header.info
     limits = info.settings
