@@ -103,7 +103,8 @@ def command(
         raise Refusal("-n and --cursor go with --timeline, which gives the next_cursor.", EXIT_USAGE)
     if follow and (as_json or form == "markdown" or shape == "tree"):
         raise Refusal("--follow prints lines as they come; leave --format and --tree out.", EXIT_USAGE)
-    if for_llm and (as_json or shape or follow or full or event_id is not None or turn is not None):
+    others = (as_json, form != "text", shape, follow, full, unfolded, depth, event_id, turn is not None)
+    if for_llm and any(others):
         raise Refusal("--for-llm goes with --agent and --max-tokens only.", EXIT_USAGE)
     if max_tokens is not None and not for_llm:
         raise Refusal("--max-tokens goes with --for-llm.", EXIT_USAGE)

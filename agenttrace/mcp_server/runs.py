@@ -1,11 +1,10 @@
 """
-The tools about runs: one run or one event shown, what went wrong in it, two runs compared.
+The tools about one run: the run or one of its events shown, and what went wrong in it.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -13,28 +12,22 @@ from agenttrace.errors import ConfigError, NotFound
 from agenttrace.mcp_server.answers import Answer, build_answer, count_fitting, shorten, write_data_line
 from agenttrace.query.describe import describe_event
 from agenttrace.query.diagnose import Diagnosis
-from agenttrace.query.diff import Difference, RunDiff, Totals
 from agenttrace.query.findings import Finding
 from agenttrace.query.quoting import DATA_MARK, quote_name, quote_text
 from agenttrace.query.reading import parse_cursor, render_cursor
 from agenttrace.query.render_for_llm import DATA_NOTE, TOOLS
-from agenttrace.query.steps import Step
-from agenttrace.query.text import pluralize, render_clock, render_duration
+from agenttrace.query.text import render_clock, render_duration
 from agenttrace.query.tokens import estimate_tokens
 from agenttrace.query.viewer import TraceViewer
 from agenttrace.store.rows import Event
 
-__all__ = ["answer_diff", "answer_show", "answer_why"]
+__all__ = ["answer_show", "answer_why"]
 
 _EVENT_TOKENS = 70
 _PAGE_EVENTS = 500
 _COLUMN_TOKENS = 40
 _PIECE_CHARACTERS = 4_000
 _FINDINGS = 12
-
-
-def _resolve(viewer: TraceViewer, selector: str) -> str:
-    return viewer.resolve(selector).conversation_id
 
 
 # show
@@ -44,7 +37,7 @@ def answer_show(viewer: TraceViewer, given: dict[str, Any]) -> Answer:
     """Show one run, one agent of it, its events in the order of time, or one event."""
     if given["event"] is not None:
         return _show_event(viewer, given["event"], given["cursor"], given["max_tokens"])
-    conversation_id = _resolve(viewer, given["conversation"])
+    conversation_id = viewer.resolve(given["conversation"]).conversation_id
     if given["timeline"]:
         return _show_timeline(viewer, conversation_id, given)
     if given["cursor"] is not None:
@@ -127,11 +120,11 @@ def answer_why(viewer: TraceViewer, given: dict[str, Any]) -> Answer:
     selector = given["conversation"]
     if selector is None:
         try:
-            conversation_id = _resolve(viewer, "last-failed")
+            conversation_id = viewer.resolve("last-failed").conversation_id
         except NotFound:
-            conversation_id = _resolve(viewer, "last")
+            conversation_id = viewer.resolve("last").conversation_id
     else:
-        conversation_id = _resolve(viewer, selector)
+        conversation_id = viewer.resolve(selector).conversation_id
     text = viewer.format_for_llm(conversation_id, given["max_tokens"], ways=TOOLS, outlined=False)
     return Answer(text, _diagnosis_to_data(viewer.diagnose(conversation_id), given["max_tokens"]))
 
@@ -165,86 +158,3 @@ def _finding_to_data(finding: Finding) -> dict[str, Any]:
 
 def _shorten_place(place: str | None) -> str | None:
     return shorten(place) if place is None or len(place) <= 120 else shorten("..." + place[-120:])
-
-
-# diff
-
-
-def answer_diff(viewer: TraceViewer, given: dict[str, Any]) -> Answer:
-    """Compare two runs."""
-    diff = viewer.diff(_resolve(viewer, given["a"]), _resolve(viewer, given["b"]))
-    lines = [_write_totals("A", diff.a), _write_totals("B", diff.b)]
-    data: dict[str, Any] = {"is_same": diff.is_same, "same_count": diff.same_count}
-    data |= {side: _totals_to_data(totals) for side, totals in (("a", diff.a), ("b", diff.b))}
-    if diff.first is None:
-        lines.append(f"no difference: {pluralize(diff.same_count, 'step')} are the same")
-        return build_answer("# Two runs compared", lines, {**data, "differences": [], "left_out": 0})
-    ordered = _order(diff)
-    spent = sum(estimate_tokens(line) + 1 for line in lines)
-    count = count_fitting(
-        ordered,
-        lambda each: "\n".join(_write_difference(each)),
-        _difference_to_data,
-        given["max_tokens"] - 2 * spent,
-    )
-    words = "only words of models' answers differ, first" if diff.first.is_minor else "they part here"
-    for at, each in enumerate(ordered[:count]):
-        if at == 0:
-            lines.append(f"{words}:")
-        elif at == 1:
-            lines.append("and behind it:")
-        lines += _write_difference(each)
-    left_out = len(ordered) - count
-    if left_out:
-        lines.append(f"({pluralize(left_out, 'more difference')}; a larger max_tokens shows more)")
-    data |= {"differences": [_difference_to_data(each) for each in ordered[:count]], "left_out": left_out}
-    return build_answer("# Two runs compared", lines, data)
-
-
-def _order(diff: RunDiff) -> list[Difference]:
-    """Put where they part first, and the words of answers last."""
-    rest = [each for each in diff.differences if each is not diff.first]
-    first = [] if diff.first is None else [diff.first]
-    return [*first, *(each for each in rest if not each.is_minor), *(each for each in rest if each.is_minor)]
-
-
-def _write_totals(side: str, totals: Totals) -> str:
-    return (
-        f"{side} {quote_name(totals.conversation_id)}: {quote_name(totals.status)},"
-        f" {pluralize(totals.agents, 'agent')}, {pluralize(totals.calls, 'call')},"
-        f" {pluralize(totals.turns, 'turn')}, {totals.failed:,} failed,"
-        f" {totals.retries:,} retried, {render_duration(totals.duration_ms)}, {totals.tokens:,} tokens"
-    )
-
-
-def _totals_to_data(totals: Totals) -> dict[str, Any]:
-    return {**asdict(totals), "conversation_id": shorten(totals.conversation_id)}
-
-
-def _write_difference(difference: Difference) -> Iterator[str]:
-    yield write_data_line(f"- {difference.kind} in agent", difference.agent, 40)
-    for side, step in (("A", difference.a), ("B", difference.b)):
-        if step is None:
-            yield f"  {side} does nothing of the kind"
-            continue
-        tried = f" after {pluralize(step.attempts, 'attempt')}" if step.attempts > 1 else ""
-        yield write_data_line(f"  {side} #{step.row_id} does", step.title)
-        yield write_data_line(
-            f"  {side} ends {quote_name(step.status or 'open')}{tried} with", _outcome(step)
-        )
-
-
-def _outcome(step: Step) -> str:
-    return step.error or step.result or "nothing"
-
-
-def _difference_to_data(difference: Difference) -> dict[str, Any]:
-    data: dict[str, Any] = {"kind": difference.kind, "agent": shorten(difference.agent, 40)}
-    for side, step in (("a", difference.a), ("b", difference.b)):
-        data[side] = step and {
-            "event": step.row_id,
-            "step": shorten(step.title),
-            "status": shorten(step.status),
-            "outcome": shorten(_outcome(step)),
-        }
-    return data

@@ -17,9 +17,10 @@ from typing import Any
 from agenttrace.errors import AgentTraceError, StoreMissing, contain
 from agenttrace.events import STATUSES
 from agenttrace.mcp_server.answers import Answer
+from agenttrace.mcp_server.comparing import answer_diff
 from agenttrace.mcp_server.lists import answer_list, answer_ps, answer_search
 from agenttrace.mcp_server.parameters import Parameter, build_schema, check_arguments
-from agenttrace.mcp_server.runs import answer_diff, answer_show, answer_why
+from agenttrace.mcp_server.runs import answer_show, answer_why
 from agenttrace.query.quoting import quote_name, quote_text
 from agenttrace.query.render_for_llm import MIN_TOKENS
 from agenttrace.query.viewer import TraceViewer

@@ -43,6 +43,9 @@ class TestShowForLlm:
             ("--event", "1"),
             ("--turn", "1"),
             ("--follow",),
+            ("--all",),
+            ("--depth", "2"),
+            ("--format", "markdown"),
         ],
     )
     def test_goes_with_little(self, database: Path, invoke: Invoke, arguments: tuple[str, ...]) -> None:

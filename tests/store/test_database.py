@@ -272,9 +272,8 @@ class TestRights:
             pytest.skip("needs root, to become somebody else")
         (folder / "home").mkdir(exist_ok=True)
         program = f"import os; os.setgid(65534); os.setuid(65534)\n{textwrap.dedent(code)}"
-        preload = (
-            "from agenttrace.store import *; import agenttrace.store.migrate\n"  # while the checkout can still be read
-        )
+        # While the checkout can still be read.
+        preload = "from agenttrace.store import *; import agenttrace.store.migrate\n"
         result = subprocess.run(
             [sys.executable, "-c", preload + program], cwd=folder, capture_output=True, text=True, timeout=60
         )
