@@ -236,6 +236,13 @@ def current_settings() -> config.Settings:
     return STATE.settings or load_settings(STATE.given)
 
 
+def _go_on_replaying() -> None:
+    """Replay, where the process that started this one does; nothing that was recorded may run here."""
+    told = ORIGIN.environment().get("AGENTTRACE_REPLAY")
+    if told:
+        importlib.import_module("agenttrace.cassette.heirs").begin(told)  # by name: it stands above
+
+
 def start_from_environment() -> None:
     """Decide from ``AGENTTRACE``, as the package is imported."""
     word = config.env_switch()
@@ -246,6 +253,7 @@ def start_from_environment() -> None:
             enable()
     else:
         PIPE.decide = decided
+    _go_on_replaying()
 
 
 def _decide() -> None:
@@ -273,3 +281,4 @@ def adopt(environment: Mapping[str, str], scope: Mapping[str, str]) -> None:
             PIPE.limit_bytes = settings.limit_bytes
         enable()
         CURRENT.set(unpack_scope(scope))
+    _go_on_replaying()

@@ -25,9 +25,11 @@ class LiveRuns:
     Args:
         siblings: Chooses the recorded runs for them.
         redact: Gives encoded data as it would stand in the record.
+        is_heir: The outermost run goes on in another process, and the names around it are not known here.
     """
 
-    def __init__(self, siblings: Siblings, redact: Callable[[bytes], Any]) -> None:
+    def __init__(self, siblings: Siblings, redact: Callable[[bytes], Any], *, is_heir: bool = False) -> None:
+        self._is_heir = is_heir
         self._siblings = siblings
         self._redact = redact
         self._runs: dict[str, Live] = {}
@@ -45,7 +47,10 @@ class LiveRuns:
         """Take note of a run that begins."""
         above = _agent_around(operation.parent)
         parent = None if above is None else self._of_agent(above)
-        path = (*(() if parent is None else parent.path), operation.name)
+        name = operation.name or (operation.agent.name if operation.agent is not None else "")
+        path = (*(() if parent is None else parent.path), name)
+        if parent is None and self._is_heir:
+            path = self._siblings.complete(path)
         live = Live(path, self._redact(input_json), parent, operation=operation)
         self._runs[operation.span_id] = live
         self._siblings.begin(live)

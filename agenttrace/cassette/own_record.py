@@ -7,10 +7,9 @@ gives its conversations fixed ids; the program sees the ids that it gave.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
-from agenttrace.capture import context
 from agenttrace.capture.context import PIPE
 from agenttrace.capture.emit import emit_conversation
 from agenttrace.encode import codec
@@ -28,11 +27,11 @@ class OwnRecord:
     Takes what is published during a replay.
 
     Args:
-        recorded: The conversations that are replayed.
+        names: The conversations that are replayed, each with the id that its rows get instead.
     """
 
-    def __init__(self, recorded: Iterable[str]) -> None:
-        self._new_ids = {each: context.new_conversation_id() for each in recorded}
+    def __init__(self, names: Mapping[str, str]) -> None:
+        self._new_ids = dict(names)
         self._names = {codec.dumps(old): codec.dumps(new) for old, new in self._new_ids.items()}
         self._metadata: dict[str, Any] = {}
         self._publish: Any = None

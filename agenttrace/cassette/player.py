@@ -46,6 +46,7 @@ class Player:
         mode: ``strict`` refuses what was not recorded; ``fill`` runs it.
         rules: What was redacted as it was recorded; the default rules, unless given.
         run: Names of tools that run themselves: those that only lead to others.
+        is_heir: It plays in a process that was started amid the replay.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Player:
         *,
         rules: Rules | None = None,
         run: Collection[str] = (),
+        is_heir: bool = False,
     ) -> None:
         if mode not in MODES:
             raise ReplayError(f"mode={mode!r}: it is {' or '.join(repr(one) for one in MODES)}.")
@@ -73,10 +75,11 @@ class Player:
         self.before_raise: Callable[[Mapping[str, Any], BaseException], object] | None = None
         """Called right before a recorded exception of a tool is raised."""
         self._siblings = Siblings(cassette.runs)
-        self._run = frozenset(run)
+        self.to_run = frozenset(run)
+        """Tools that run themselves."""
         self._lock = threading.RLock()  # calls come from every thread
         self._rules = rules or Rules.default()
-        self._live = LiveRuns(self._siblings, self._redact)
+        self._live = LiveRuns(self._siblings, self._redact, is_heir=is_heir)
 
     # ------------------------------------------------------------------ what capture asks
 
@@ -109,7 +112,7 @@ class Player:
             refusal = ReplayError("a call could not be recorded, and so not be compared with what was.")
             return build_stand_in(shape, Answer(exception=self._refuse(refusal)))
         with self._lock:
-            if call.name in self._run:
+            if call.name in self.to_run:
                 self.ran += 1
                 self._speak_for(call)
                 return wrapped
@@ -149,7 +152,7 @@ class Player:
             ReplayError: Nothing like it was recorded, or it cannot be given back, in strict mode.
         """
         with self._lock:
-            if name in self._run:
+            if name in self.to_run:
                 self.ran += 1
                 return None
             place = call if call is not None else CURRENT.get()
@@ -235,7 +238,7 @@ class Player:
 
     def tool_names(self) -> Collection[str] | None:
         """Name the tools that were recorded; None where a call that was not may run."""
-        if self.mode == "fill" or self._run:
+        if self.mode == "fill" or self.to_run:
             return None
         return {call.tool for run in self.cassette.runs for call in run.calls}
 

@@ -19,6 +19,8 @@ from agenttrace.capture.agents import close_agent
 from agenttrace.capture.context import CURRENT, PIPE, SWITCH, Operation
 from agenttrace.capture.settling import settle_all
 from agenttrace.cassette.cassette import Cassette
+from agenttrace.cassette.heirs import Heirs
+from agenttrace.cassette.noting import Noting
 from agenttrace.cassette.own_record import OwnRecord
 from agenttrace.cassette.player import MODES, Player
 from agenttrace.cassette.refusing import refuse_missing
@@ -34,7 +36,9 @@ class Playing:
     def __init__(self, player: Player) -> None:
         self._player = player
         recorded = [player.cassette.conversation_id, *(run.conversation_id for run in player.cassette.runs)]
-        self._record = OwnRecord(dict.fromkeys(each for each in recorded if each is not None))
+        names = {each: context.new_conversation_id() for each in recorded if each is not None}
+        self._record = OwnRecord(names)
+        self._heirs = Heirs(player, names)
         self._was_on = False
         self._scope: Operation | None = None
         self._roots: dict[int, Operation] = {}
@@ -140,7 +144,8 @@ class Playing:
         CURRENT.set(None)
         context.implicit_roots.clear()
         self._record.open(self._was_on)
-        PIPE.substitute = _Noting(self._player, self._record)
+        PIPE.substitute = Noting(self._player, self._record)
+        self._heirs.open()
         if not self._was_on:
             self._patched = integrations.installed()
             SWITCH[:] = [True]
@@ -153,6 +158,7 @@ class Playing:
             for root in list(context.implicit_roots.values()):
                 close_agent(root, b"null", exc)
         PIPE.substitute = None
+        self._heirs.close()
         self._record.close()
         if not self._was_on:
             SWITCH.clear()
@@ -163,29 +169,6 @@ class Playing:
         context.implicit_roots.update(self._roots)
         context.scopes_opened = self._scopes_opened
         CURRENT.set(self._scope)
-
-
-class _Noting:
-    """The player, with what tells the replayed run's own record of each conversation that begins."""
-
-    def __init__(self, player: Player, record: OwnRecord) -> None:
-        self._player = player
-        self._record = record
-        self.outer = player.outer
-        self.turn = player.turn
-        self.scope = player.scope
-        self.tool_names = player.tool_names
-
-    def tool(self, call: Operation | None, wrapped: Any) -> Any:
-        """Give what stands in for a tool."""
-        if call is not None and call.kind != "agent" and call.agent is not None:
-            self._record.note(call.conversation_id, self._player.cassette.conversation_id)
-        return self._player.tool(call, wrapped)
-
-    def agent(self, operation: Operation, input_json: bytes) -> None:
-        """Learn that an agent's run begins."""
-        self._player.agent(operation, input_json)
-        self._record.note(operation.conversation_id, self._player.conversation_of(operation))
 
 
 def replay(

@@ -119,6 +119,11 @@ class Siblings:
         for at, run in enumerate(runs):
             self._of_path.setdefault(tuple(run.path), []).append(at)
 
+    def complete(self, path: tuple[str, ...]) -> tuple[str, ...]:
+        """Give the first recorded path that ends with *path*; itself where none does."""
+        fitting = (known for known in self._of_path if known[-len(path) :] == path)
+        return path if path in self._of_path else next(fitting, path)
+
     def begin(self, live: Live) -> None:
         """Take note of a run that begins, and choose a recorded one for it."""
         self._assign(live, [], set(), is_lenient=False)

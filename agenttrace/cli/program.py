@@ -53,6 +53,8 @@ class Rerun(NamedTuple):
     mode: str
     to_run: tuple[str, ...]
     """Tools that run themselves."""
+    is_recorded: bool
+    """The replay is a run of its own in the database."""
     debug: bool
     cause: Any
     """The finding that a debugger stops at; None for none."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from agenttrace import config
 from agenttrace.cli.console import note
 from agenttrace.cli.options import database_option
 from agenttrace.cli.program import Program, ProgramMissing, Rerun, run_program
@@ -91,6 +92,7 @@ def command(
         db_option="" if database is None else f" --db {shlex.quote(database)}",
         mode=mode,
         to_run=to_run,
+        is_recorded=config.env_switch() is not False,
         debug=debug,
         cause=cause,
     )
@@ -196,18 +198,19 @@ def _report(rerun: Rerun, playing: Playing) -> int:
     from agenttrace.query.viewer import TraceViewer
     from agenttrace.store.event_store import TraceStore
 
-    unused = playing.unused()
+    unused = playing.unused()  # without what other processes have asked for
     note(f"gave back {pluralize(playing.replayed, 'call')}; {playing.ran} ran.")
     for line in playing.notes:
         note(line)
     for refusal in playing.refusals[:1]:
         note(f"refused: {refusal}")
-    if unused:
-        note(f"{pluralize(len(unused), 'recorded call')} never asked for:")
+    if playing.conversation_id is None or not rerun.is_recorded:
         _list(unused)
-    if playing.conversation_id is None:
-        note("no agent ran and no tool was called, so there is nothing to compare.")
-        return EXIT_FINDINGS
+        if playing.conversation_id is None:
+            note("no agent ran and no tool was called.")
+        else:
+            note("AGENTTRACE=0 stands in the environment: the replay is not recorded, and not compared.")
+        return EXIT_FINDINGS if unused or playing.refusals else 0
     with TraceStore(rerun.database) as store:
         viewer = TraceViewer(store)
         is_same = not playing.refusals
@@ -228,6 +231,8 @@ def _report(rerun: Rerun, playing: Playing) -> int:
 
 
 def _list(lines: list[str]) -> None:
+    if lines:
+        note(f"{pluralize(len(lines), 'recorded call')} never asked for:")
     for line in lines[:_SHOWN_LIMIT_COUNT]:
         note(f"  {line}")
     if len(lines) > _SHOWN_LIMIT_COUNT:

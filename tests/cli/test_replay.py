@@ -69,6 +69,38 @@ socket.getaddrinfo = socket.create_connection = banned
 """
 
 
+_PARTS = """
+from agenttrace import agent_scope, traced_tool
+
+@traced_tool
+def double(x):
+    with open("executed.txt", "a") as file:
+        file.write("double\\n")
+    return 2 * x
+
+def part(x):
+    with agent_scope("part", input=x):
+        return double(x)
+
+if __name__ == "__main__":
+    print(part(7))
+"""
+
+_CREW = """
+import multiprocessing, subprocess, sys
+from concurrent.futures import ProcessPoolExecutor
+from agenttrace import agent_scope
+from parts import part
+
+if __name__ == "__main__":
+    multiprocessing.set_start_method(sys.argv[1])
+    with agent_scope("lead"), agent_scope("second"):
+        with ProcessPoolExecutor(2) as pool:
+            print(list(pool.map(part, range(3))), flush=True)
+        subprocess.run([sys.executable, "parts.py"], check=True)
+"""
+
+
 class _Answer(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer anything."""
@@ -212,6 +244,29 @@ class TestReplay:
             assert replayed.stderr.count("ended as recorded: completed") == 2
             assert "gave back 20 calls; 0 ran." in replayed.stderr
         assert place.executed() == []
+
+    @pytest.mark.parametrize("method", ["spawn", "fork"])
+    def test_replays_in_the_processes_that_are_started(self, place: Place, method: str) -> None:
+        """Pools and subprocesses give back what was recorded as well; none of them runs a tool."""
+        place.write("parts.py", _PARTS)
+        place.write("crew.py", _CREW)
+        recorded = place.record("crew.py", method)
+        assert recorded.returncode == 0, recorded.stderr
+        replayed = place.replay("last")
+        assert (replayed.returncode, replayed.stdout) == (0, recorded.stdout), replayed.stderr
+        assert place.executed() == []
+        assert "ended as recorded: completed" in replayed.stderr
+
+    def test_replays_without_recording_where_tracing_is_forbidden(
+        self, place: Place, server: str, shell: Shell
+    ) -> None:
+        """AGENTTRACE=0 still wins: nothing is recorded, and nothing runs."""
+        place.record("agent.py", server)
+        root = Path(__file__).parent.parent.parent
+        replayed = shell("replay", "last", env={"PYTHONPATH": str(root), "AGENTTRACE": "0"}, cwd="/")
+        assert replayed.returncode == 0, replayed.stderr
+        assert "AGENTTRACE=0 stands in the environment" in replayed.stderr
+        assert place.executed() == [] and shell("show", "last~1").returncode == 2
 
     def test_takes_other_arguments(self, place: Place, server: str) -> None:
         """What stands behind -- takes the place of the recorded arguments; a redacted one must be given."""
