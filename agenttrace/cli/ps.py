@@ -13,6 +13,7 @@ from agenttrace.cli.console import build_console, choose_glyphs, note, print_jso
 from agenttrace.cli.options import database_option, json_option, limit_option
 from agenttrace.cli.reading import open_viewer
 from agenttrace.query.lines import Glyphs, Span, mark_span
+from agenttrace.query.liveness import RUNNING
 from agenttrace.query.render_summary import shorten_id
 from agenttrace.query.table import Column, render_table
 from agenttrace.query.text import render_duration
@@ -25,7 +26,7 @@ __all__ = ["command"]
 
 _COLUMNS = (
     Column("FOR", right=True),
-    Column("WHAT", "tool", shrinks=True, narrowest=10),
+    Column("WHAT", "tool", shrinks=True, narrowest=15),
     Column("P95", right=True),
     Column("TIMES", right=True),
     Column("STATE"),
@@ -91,8 +92,9 @@ def _describe_stall(each: OpenNow) -> str:
 
 
 def _to_cells(each: OpenNow, glyphs: Glyphs) -> list[str | Span]:
-    row, times = each.operation, each.times_usual
-    state = "stalled" if each.is_stalled and each.state == "running" else each.state
+    row = each.operation
+    times = each.times_usual if each.state == RUNNING else None  # of any other nobody knows how long it runs
+    state = "stalled" if each.is_stalled else each.state
     cells: list[str | Span] = [
         render_duration(each.open_for_ms),
         f"{_WHAT.get(row.kind, row.kind)} {_name(row)}",

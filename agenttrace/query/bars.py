@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from agenttrace.query.critical_path import find_waits, interval_of
 from agenttrace.query.lines import UNICODE, Glyphs, Line, Span, fit_line
-from agenttrace.query.text import cell_width, fit, render_duration, sanitize
+from agenttrace.query.text import cell_width, fit, render_count, render_duration, sanitize
 from agenttrace.query.tree import Tree
 
 __all__ = ["BARS_FROM_WIDTH", "Waterfall"]
@@ -99,10 +99,12 @@ class Waterfall:
         """Give the line that says what the run waited for most; () where nothing stands out."""
         if not self.waits:
             return ()
-        parts = [
-            f"{sanitize(self._nodes[at].name)} {render_duration(ns / 1e6)} ({share:.0%})".replace("%)", " %)")
-            for at, ns, share in self.waits[:_WAITS_SHOWN]
-        ]
+        parts = []
+        for wait in self.waits[:_WAITS_SHOWN]:
+            name = sanitize(wait.name) + (" itself" if wait.family == "agent" else "")
+            times = f" in {render_count(wait.times)}" if wait.times > 1 else ""
+            took = f"{render_duration(wait.ns / 1e6)}{times}"
+            parts.append(f"{name} {took} ({round(100 * wait.share)} %)")
         line = (Span(f"{self._glyphs.critical} waited for ", "hot"), Span(", ".join(parts)))
         return fit_line(line, width, self._glyphs.ellipsis)
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from agenttrace.query.tree import Tree, TreeNode
 
-__all__ = ["find_waits", "interval_of", "own_ns_of", "trace_critical_path"]
+__all__ = ["Wait", "find_waits", "interval_of", "own_ns_of", "trace_critical_path"]
 
 _LEAST_SHARE = 0.05
 """Of its root's time; what was waited for less is not worth a mark."""
@@ -90,18 +91,29 @@ def _own_time(nodes: Sequence[TreeNode], children: Sequence[int]) -> list[int]:
     return [child for child in children if child not in left_out]
 
 
-def find_waits(tree: Tree) -> tuple[set[int], list[tuple[int, int, float]]]:
+class Wait(NamedTuple):
+    """What the roots waited for, by its name: all calls of a tool, turns of a model, an agent's own time."""
+
+    family: str
+    name: str
+    times: int
+    ns: int
+    share: float
+    """Of the time of the roots."""
+
+
+def find_waits(tree: Tree) -> tuple[set[int], list[Wait]]:
     """
     Say what the roots of a tree waited for.
 
     Returns:
         The operations on the critical path that were waited for, themselves or what is inside, at least
-        5 % of their root's time; and those that were waited for themselves, the longest first, each with
-        the time in ns and its share of the root's.
+        5 % of their root's time; and what that time went to, by name, the longest first.
     """
     nodes = tree.nodes
     marked: set[int] = set()
-    waits: list[tuple[int, int, float]] = []
+    by_name: dict[tuple[str, str], list[int]] = {}
+    whole_ns = 0
     for root in tree.roots:
         end_ns = nodes[root].end_ns
         if nodes[root].family == "event" or end_ns is None or end_ns <= nodes[root].start_ns:
@@ -114,9 +126,9 @@ def find_waits(tree: Tree) -> tuple[set[int], list[tuple[int, int, float]]]:
             if parent in with_inside and at != root:
                 with_inside[parent] += with_inside[at]
         marked |= {at for at, ns in with_inside.items() if ns >= _LEAST_SHARE * total_ns}
-        waits += [
-            (at, ns, ns / total_ns)
-            for at, ns in own_ns.items()
-            if ns >= _LEAST_SHARE * total_ns and nodes[at].family != "agent"
-        ]
-    return marked, sorted(waits, key=lambda each: (-each[1], each[0]))
+        whole_ns += total_ns
+        for at, ns in own_ns.items():
+            by_name.setdefault((nodes[at].family, nodes[at].name), []).append(ns)
+    waits = [Wait(*like, len(spent), sum(spent), sum(spent) / whole_ns) for like, spent in by_name.items()]
+    worth = [wait for wait in waits if wait.share >= _LEAST_SHARE]
+    return marked, sorted(worth, key=lambda wait: (-wait.ns, wait.family, wait.name))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from agenttrace.query.liveness import RUNNING
 from agenttrace.query.percentiles import percentile
 from agenttrace.query.reading import Reader
 from agenttrace.query.thresholds import DEFAULTS, Thresholds
@@ -56,7 +57,7 @@ class OpenNow:
     usual: Usual | None
     """None where too few of its like are known."""
     is_stalled: bool
-    """It takes ``stall_factor`` times the p95 of its like, and at least ``stall_min_ms``."""
+    """It runs, and takes ``stall_factor`` times the p95 of its like, and at least ``stall_min_ms``."""
 
     @property
     def times_usual(self) -> float | None:
@@ -111,7 +112,8 @@ def compare_open(
         usual = known[like]
         open_for_ms = max(0, now_ms - operation.ts_ms)
         is_stalled = (
-            usual is not None
+            state == RUNNING
+            and usual is not None
             and open_for_ms >= limits.stall_min_ms
             and open_for_ms > limits.stall_factor * usual.p95_ms
         )

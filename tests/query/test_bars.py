@@ -72,7 +72,7 @@ class TestBar:
     def test_names_what_the_run_waited_for(self) -> None:
         """The longest waits stand above the tree, and the critical path is marked at its bars."""
         text = render_plain(render_tree(two_in_a_row(), width=100, bars=True))
-        assert text.startswith("▸ waited for b 50 ms (50 %), a 30 ms (30 %)\n")
+        assert text.startswith("▸ waited for b 50 ms (50 %), a 30 ms (30 %), run itself 20 ms (20 %)\n")
         assert text.count("▸") == 2 + 3
         assert "run ✔ 100 ms, own 20 ms" in text
 
@@ -132,4 +132,19 @@ class TestWaits:
         """The shares of what was waited for are those of the run's time."""
         marked, waits = find_waits(two_in_a_row())
         assert marked == {0, 1, 2}
-        assert [(at, round(share, 2)) for at, _, share in waits] == [(2, 0.5), (1, 0.3)]
+        assert [(wait.name, wait.times, round(wait.share, 2)) for wait in waits] == [
+            ("b", 1, 0.5),
+            ("a", 1, 0.3),
+            ("run", 1, 0.2),
+        ]
+
+    def test_are_told_by_name(self) -> None:
+        """Three hundred short calls are what the run waited for, not the one that was a little longer."""
+        story = Story()
+        agent = story.start("a")
+        for number in range(300):
+            story.call(agent, "fetch", {"n": number}, ms=10)
+        story.call(agent, "slow", ms=100)
+        story.end(agent)
+        text = render_plain(render_tree(build_tree(events_of(story)), width=100, bars=True))
+        assert text.startswith("▸ waited for fetch 3.3 s in 300 (")
