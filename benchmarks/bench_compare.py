@@ -4,7 +4,7 @@ Question: how long does it take to compare all the runs of a database of 1,000,0
 Method: a database of 500 conversations of 2,000 events, of which one call in fifty failed; the Python API
 groups all of them, five times after one that is thrown away.
 
-Budget: 1 s for the groups by model and by agent.
+Budget: 1 s for the groups by model and by agent, 3 s for the shapes, which need every call.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ _CONVERSATIONS = 500
 _EVENTS = 2_000
 _ASKED = 5
 _LIMIT_S = 1.0
+_SHAPES_LIMIT_S = 3.0
 
 
 def measure(conversations: int = _CONVERSATIONS) -> list[Line]:
@@ -41,10 +42,11 @@ def measure(conversations: int = _CONVERSATIONS) -> list[Line]:
             return [
                 _time(f"{total}: runs by model", viewer.compare),
                 _time(f"{total}: agents by name", lambda: viewer.compare("agent_name")),
+                _time(f"{total}: patterns", viewer.patterns, _SHAPES_LIMIT_S),
             ]
 
 
-def _time(what: str, ask: Callable[[], object]) -> Line:
+def _time(what: str, ask: Callable[[], object], limit_s: float = _LIMIT_S) -> Line:
     times_s = []
     for number in range(_ASKED + 1):
         began_s = time.perf_counter()
@@ -53,7 +55,7 @@ def _time(what: str, ask: Callable[[], object]) -> Line:
             times_s.append(time.perf_counter() - began_s)
     figure = sample(times_s)
     spread = (figure.low, figure.high)
-    return Line("compare", what, figure.median, "s", spread, f"<= {_LIMIT_S:g} s", figure.median <= _LIMIT_S)
+    return Line("compare", what, figure.median, "s", spread, f"<= {limit_s:g} s", figure.median <= limit_s)
 
 
 if __name__ == "__main__":

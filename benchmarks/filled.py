@@ -98,7 +98,7 @@ def _iter_events(conversation: str, count: int) -> Iterator[tuple[list[Any], byt
                     _ERROR,
                 )
             status, error_type = ("error", "TimeoutError") if is_failed else ("ok", None)
-            rest = [tool, status, 1.5 + made % 7, None, error_id, error_type, None]
+            rest = [tool, status, (1.5 + made % 7) / 5, None, error_id, error_type, None]
             yield ["tool_result", 0, *who, inner, span, *rest], _RESULT
             share -= 3 if is_failed else 2
     for agent_id, name, span in reversed(agents):

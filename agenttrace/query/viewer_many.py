@@ -13,6 +13,7 @@ from agenttrace.query.timeline import Moment
 
 if TYPE_CHECKING:
     from agenttrace.query.compare import Comparison
+    from agenttrace.query.patterns import Patterns
 
 __all__ = ["ViewerMany"]
 
@@ -49,3 +50,26 @@ class ViewerMany:
 
         with self.reader.snapshot():
             return build_comparison(self.reader, by, RunFilter(since, until, agent, task))
+
+    def patterns(
+        self,
+        *,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        agent: str | None = None,
+        task: str | None = None,
+    ) -> Patterns:
+        """
+        Group runs by the shape of what they did, and find how those that failed begin alike.
+
+        Args:
+            since: Only runs that began then or later.
+            until: Only runs that began then or earlier.
+            agent: Only runs in which this agent (its name or its id) took part.
+            task: Only runs whose task contains this text.
+        """
+        from agenttrace.query.patterns import find_patterns  # late, as above
+        from agenttrace.query.runs import RunFilter
+
+        with self.reader.snapshot():
+            return find_patterns(self.reader, RunFilter(since, until, agent, task))
