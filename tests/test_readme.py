@@ -65,6 +65,29 @@ def rows(demo: Path) -> Iterator[sqlite3.Connection]:
     connection.close()
 
 
+class TestPicture:
+    def test_shows_the_tree_that_is_printed(self, demo: Path) -> None:
+        """The picture has what ``show`` prints for the demo: its agents, its bars, its failures and fates."""
+        import html
+
+        (name,) = re.findall(r"!\[[^]]*\]\((docs/images/[^)]*)\)", _README)
+        drawn = (_ROOT / name).read_text(encoding="utf-8")
+        picture = re.sub(r"<[^>]*>", "", html.unescape(drawn)).replace("\xa0", " ")
+        done = subprocess.run(
+            [sys.executable, "-m", "agenttrace", "show"],
+            env=_environment(demo),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        for line in done.stdout.splitlines():
+            for word in re.findall(
+                r"own time|critical path|waited for|swallowed|[✔✘▸] |\b[a-z_]{4,}\(", line
+            ):
+                assert word.strip() in picture
+        assert re.findall(r"https?://[^\"' )]*", drawn) == ["http://www.w3.org/2000/svg"]
+
+
 class TestCommands:
     def test_are_one_line_each(self) -> None:
         """Each of the two commands can be copied as one line, and needs nothing but python3."""

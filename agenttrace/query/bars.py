@@ -69,7 +69,8 @@ class Waterfall:
                 for cell in () if inside is None else self._covered(inside):
                     if cell in cells:
                         cells[cell] = _INSIDE
-        return self._draw(cells, at in self.marked, bool(self._nodes[at].failures))
+        is_bad = self._nodes[at].status in ("error", "interrupted")
+        return self._draw(cells, at in self.marked, is_bad)
 
     def bar_of_all(self, members: Iterable[int]) -> Line:
         """Give one bar for several nodes, with room where none of them ran."""
