@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,15 +72,20 @@ def command(
     with open_viewer(database) as viewer:
         conversation_id = select(viewer, selector)
         path = Path(output) if output is not None else None
-        folder = Path.cwd() if path is None else path.absolute().parent
+        known = path.absolute() if path is not None else _stdout_file()
+        folder = Path.cwd() if known is None else known.parent
         made, data = _make(viewer, conversation_id, folder, call, tools)
-    stem = f"test_{slug(made.subject)}_{made.kind}" if path is None else path.stem
-    target = Path(cassette).absolute() if cassette else folder / "cassettes" / f"{stem}.json"
-    for each in (path, target):
+    if cassette is not None:
+        target = Path(cassette).absolute()
+    elif known is not None:
+        target = folder / "cassettes" / f"{known.stem}.json"
+    else:
+        target = _free(folder / "cassettes" / f"test_{slug(made.subject)}_{made.kind}.json")
+    for each in (path, target if path is not None or cassette is not None else None):
         if each is not None and each.exists() and not force:
             raise Refusal(f"{each} is there already; --force writes over it.", EXIT_USAGE)
     again = ["agenttrace", "make-test", conversation_id, "--force"]
-    for option, value in (("--output", path and path.name), ("--call", call), ("--db", database and "...")):
+    for option, value in (("--output", path and path.name), ("--call", call), ("--db", _shown(database))):
         again += [option, value] if value else []
     for tool in tools:
         again += ["--run", tool]
@@ -89,19 +95,47 @@ def command(
         replace(
             made,
             cassette=Path(os.path.relpath(target, folder)).as_posix(),
-            again=" ".join(word if word == "..." else shlex.quote(word) for word in again),
+            again=" ".join(shlex.quote(word) for word in again)
+            + ("" if path is not None or known is None else f" > {shlex.quote(known.name)}"),
         )
     )
     write_stable(target, data)
     if path is None:
         click.echo(text, nl=False)
-        note(f"the cassette is {os.path.relpath(target)}; keep the test in this folder.")
+        place = "this folder" if folder == Path.cwd() else os.path.relpath(folder)
+        note(f"the cassette is {os.path.relpath(target)}; keep the test in {place}.")
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     note(
         f"wrote {output} and {os.path.relpath(target)}; it fails until the program is mended: pytest {output}"
     )
+
+
+def _stdout_file() -> Path | None:
+    """Give the file that stdout was redirected to, where the system tells; None for a terminal or a pipe."""
+    try:
+        found = Path(os.readlink(f"/proc/self/fd/{sys.stdout.fileno()}"))
+        return found if found.suffix == ".py" and found.is_file() else None
+    except (OSError, ValueError):
+        return None
+
+
+def _free(path: Path) -> Path:
+    """Give *path*, or the next one with a number that is not there yet."""
+    number = 2
+    free = path
+    while free.exists():
+        free = path.with_stem(f"{path.stem}_{number}")
+        number += 1
+    return free
+
+
+def _shown(database: str | None) -> str | None:
+    """Name the database in the test: as it was given, but for a folder of this machine or a password."""
+    if database is None or ("://" not in database and not os.path.isabs(database)):
+        return database
+    return "DATABASE"
 
 
 def _make(

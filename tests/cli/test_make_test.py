@@ -389,6 +389,38 @@ class TestMadeTests:
         counts, text = project.test()
         assert counts == {"failed": 1} and "no answer from slow.org" in text
 
+    def test_knows_the_file_that_stdout_goes_to(self, project: Project) -> None:
+        """``> tests/test_it.py`` is as good as ``--output``, and may be said again."""
+        if not os.path.exists("/proc/self/fd"):
+            pytest.skip("the system does not tell where stdout goes")
+        project.write(CASES[0].broken)
+        project.python("program.py", AGENTTRACE="1")
+        path = project.folder / "tests" / "test_it.py"
+        path.parent.mkdir()
+        for _ in range(2):
+            with path.open("w") as file:
+                done = subprocess.run(
+                    [sys.executable, "-m", "agenttrace", "make-test", "last"],
+                    cwd=project.folder,
+                    env=project.environment,
+                    stdout=file,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                    timeout=60,
+                )
+            assert done.returncode == 0, done.stderr
+            assert "the cassette is tests/cassettes/test_it.json; keep the test in tests" in done.stderr
+        assert "--force > test_it.py" in path.read_text()
+        counts, text = project.test()
+        assert counts == {"failed": 1} and "no answer from slow.org" in text
+
+    def test_through_a_pipe_writes_over_no_other_cassette(self, project: Project) -> None:
+        """Each has a name of its own."""
+        project.write(CASES[0].broken)
+        project.python("program.py", AGENTTRACE="1")
+        assert "test_fetch_failed_call.json" in project.make().stdout
+        assert "test_fetch_failed_call_2.json" in project.make().stdout
+
     def test_moves_to_another_machine(
         self, project: Project, tmp_path_factory: pytest.TempPathFactory
     ) -> None:
