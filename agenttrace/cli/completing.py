@@ -20,6 +20,8 @@ __all__ = ["add_completions"]
 
 _SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@/+,=~-]{0,127}")
 _HELP_CELLS = 60
+_FILES = ("FILE", "PATH")
+_FOLDERS = ("FOLDER", "[FOLDER]")
 _SELECTORS = {
     "last": "the newest",
     "last-failed": "the newest that failed",
@@ -46,12 +48,16 @@ def _find(command: click.Command, param: click.Parameter) -> Complete | None:
         return None
     if param.metavar in ("SEL", "[SEL]") or (command.name == "diff" and param.name in ("a", "b")):
         return _complete_selector
-    return {
-        "--agent": _complete_agent,
-        "--tool": _complete_tool,
-        "--kind": _complete_kind,
-        "--db": _complete_file,
-    }.get(param.opts[-1])
+    if param.metavar in _FOLDERS:
+        return _complete_folder
+    # Else the shell, which has asked us, would no longer complete the name of a program.
+    if param.metavar in _FILES or (isinstance(param, click.Argument) and param.nargs == -1 and param.metavar):
+        return _complete_file
+    if param.metavar == "TOOL":
+        return _complete_tool
+    return {"--agent": _complete_agent, "--tool": _complete_tool, "--kind": _complete_kind}.get(
+        param.opts[-1]
+    )
 
 
 def _database(ctx: click.Context) -> str:
@@ -99,6 +105,10 @@ def _complete_tool(ctx: click.Context, incomplete: str) -> list[CompletionItem]:
 
 def _complete_kind(ctx: click.Context, incomplete: str) -> list[CompletionItem]:
     return _offer([(kind, "") for kind in KINDS], incomplete)
+
+
+def _complete_folder(ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+    return [CompletionItem(incomplete, type="dir")]
 
 
 def _complete_file(ctx: click.Context, incomplete: str) -> list[CompletionItem]:

@@ -18,9 +18,9 @@ COMPLETE_VARIABLE = "_AGENTTRACE_COMPLETE"
 @click.pass_context
 def command(ctx: click.Context, shell: str) -> None:
     """
-    Print what teaches bash, zsh or fish to complete what stands here.
+    Print what teaches bash, zsh or fish to complete commands and runs.
 
-    Commands, options, selectors, the newest conversations, agents, tools and kinds are completed.
+    Completed are commands, options, last and its like, the newest conversations, agents, tools and kinds.
 
     \b
     bash: eval "$(agenttrace completion bash)"        in ~/.bashrc

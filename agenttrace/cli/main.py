@@ -68,7 +68,7 @@ COMMANDS: dict[str, LazyCommand] = {
     "stats": _command("stats", "Show what takes the space."),
     "prune": _command("prune", "Delete old conversations, and give the room back."),
     "completion": _command(
-        "completion", "Print what teaches bash, zsh or fish to complete what stands here."
+        "completion", "Print what teaches bash, zsh or fish to complete commands and runs."
     ),
     "migrate": _command("migrate", "Move the database's schema up or down."),
 }
@@ -152,9 +152,10 @@ def cli() -> None:
     See what an LLM agent really did: every call, error, retry and swallowed exception.
 
     Record with `agenttrace run your_agent.py` or `AGENTTRACE=1`, then read with
-    `agenttrace show last`. Data goes to stdout, notes to stderr. Exit codes: 0 fine,
-    1 findings (only of commands that check something), 2 usage, 3 no or corrupt
-    database, 4 the database was written by a newer agenttrace.
+    `agenttrace show last`; `agenttrace why` says what went wrong. Data goes to
+    stdout, notes to stderr. Exit codes: 0 fine, 1 findings (only of commands that
+    check something), 2 usage, 3 no or corrupt database, 4 the database was written
+    by a newer agenttrace.
     """
 
 

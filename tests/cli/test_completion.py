@@ -112,6 +112,13 @@ class TestWords:
         (item,) = complete("show --db ot")
         assert (item.type, item.value) == ("file", "ot")
 
+    @pytest.mark.parametrize(
+        ("line", "kind"), [("run my", "file"), ("run x.py my", "file"), ("demo my", "dir")]
+    )
+    def test_files(self, line: str, kind: str) -> None:
+        """Programs and folders are left to the shell, as they were before it asked us."""
+        assert [(item.type, item.value) for item in complete(line)] == [(kind, "my")]
+
     @pytest.mark.parametrize("name", list(COMMANDS))
     def test_every_command(self, database: Path, name: str) -> None:
         """No word of any command ends in an error."""

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import mcp
 import pytest
 from mcp import ClientSession, StdioServerParameters
 from mcp.client.stdio import stdio_client
@@ -93,6 +94,25 @@ class TestProtocol:
             assert "first cause: swallowed_error" in text_of(await ask("why"))
 
         serve(database, talk)
+
+    @pytest.mark.skipif(not hasattr(mcp, "Client"), reason="the SDK's version 2 has it")
+    def test_newest_protocol(self, database: Path) -> None:
+        """The client of version 2, which asks without a greeting first, is answered as well."""
+        server = StdioServerParameters(
+            command=sys.executable,
+            args=["-m", "agenttrace", "mcp", "--db", str(database)],
+            env={"PYTHONPATH": str(_ROOT)},
+        )
+
+        async def main() -> None:
+            async with mcp.Client(stdio_client(server)) as client:
+                assert [tool.name for tool in (await client.list_tools()).tools] == list(TOOLS)
+                result = await client.call_tool("why", {})
+                assert not result.is_error and result.structured_content is not None
+                assert result.structured_content["conversation"] == "c0ffee00"
+                assert (await client.call_tool("show", {"event": "999"})).is_error
+
+        asyncio.run(asyncio.wait_for(main(), 60))
 
     def test_wrong_calls(self, database: Path) -> None:
         """What is wrong is an error that says what to do, and the server goes on."""
