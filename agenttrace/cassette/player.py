@@ -21,6 +21,7 @@ from agenttrace.capture.substitution import Outcome, RecordedTurn
 from agenttrace.cassette.answers import build_answer, find_end
 from agenttrace.cassette.cassette import Cassette, find_call_gap, find_stream_gap, find_turn_gap, render_call
 from agenttrace.cassette.failures import build_exception
+from agenttrace.cassette.keys import LentKeys
 from agenttrace.cassette.live import LiveRuns
 from agenttrace.cassette.recorded import RecordedCall, RecordedModelTurn
 from agenttrace.cassette.refusing import refuse_gap, refuse_unrecorded
@@ -80,6 +81,9 @@ class Player:
         self._lock = threading.RLock()  # calls come from every thread
         self._rules = rules or Rules.default()
         self._live = LiveRuns(self._siblings, self._redact, is_heir=is_heir)
+        providers = (turn.provider for run in cassette.runs for turn in run.turns)
+        self.keys = LentKeys(providers if mode == "strict" else ())
+        """For clients that want one; lent while the replay goes on."""
 
     # ------------------------------------------------------------------ what capture asks
 

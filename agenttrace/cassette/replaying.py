@@ -146,6 +146,7 @@ class Playing:
         self._record.open(self._was_on)
         PIPE.substitute = Noting(self._player, self._record)
         self._heirs.open()
+        self._player.keys.lend()
         if not self._was_on:
             self._patched = integrations.installed()
             SWITCH[:] = [True]
@@ -159,6 +160,7 @@ class Playing:
                 close_agent(root, b"null", exc)
         PIPE.substitute = None
         self._heirs.close()
+        self._player.keys.take_back()
         self._record.close()
         if not self._was_on:
             SWITCH.clear()

@@ -226,6 +226,7 @@ def play(
     before = PIPE.substitute
     if player is not None:
         PIPE.substitute = playing
+        player.keys.lend()
     try:
         yield playing
     except BaseException as exc:
@@ -235,3 +236,6 @@ def play(
     else:
         PIPE.substitute = before
         playing.judge(None, may_leave)
+    finally:
+        if player is not None:
+            player.keys.take_back()

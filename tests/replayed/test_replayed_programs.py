@@ -1,8 +1,8 @@
 """
 Programs that know nothing of us, recorded and then replayed where nobody can be reached.
 
-The provider is gone, sockets and processes are refused, tools count their runs: output, exit code and
-failures are those of the recorded run.
+The provider is gone, no key is set, sockets and processes are refused, tools count their runs: output, exit
+code and failures are those of the recorded run.
 """
 
 from __future__ import annotations
@@ -82,8 +82,7 @@ class Stage:
 
     def replay(self, program: Path, *arguments: str) -> tuple[Run, dict[str, Any]]:
         """Run it in a replay; give also what the replay says of itself."""
-        keys = {"OPENAI_API_KEY": "none", "ANTHROPIC_API_KEY": "none"}
-        run = self._run(str(HERE / "driver.py"), str(self._database), str(program), *arguments, **keys)
+        run = self._run(str(HERE / "driver.py"), str(self._database), str(program), *arguments)
         lines = run.stderr.strip().splitlines()
         told = next((line for line in reversed(lines) if line.startswith('{"replayed"')), None)
         assert told is not None, run.stderr[-3000:]
