@@ -9,7 +9,13 @@ from dataclasses import asdict
 import click
 
 from agenttrace.cli.console import build_console, choose_glyphs, note, print_json, print_lines
-from agenttrace.cli.options import database_option, json_option, parse_moments, run_filter_options
+from agenttrace.cli.options import (
+    database_option,
+    json_option,
+    limit_option,
+    parse_moments,
+    run_filter_options,
+)
 from agenttrace.cli.reading import open_viewer
 from agenttrace.query.render_compare import render_comparison, render_markdown
 
@@ -25,6 +31,7 @@ __all__ = ["command"]
     help="model, agent_name, root_agent, task or metadata.KEY.",
 )
 @run_filter_options
+@limit_option(50, "groups in the table")
 @click.option("--markdown", is_flag=True, help="Print a table in Markdown.")
 @json_option
 @database_option
@@ -34,6 +41,7 @@ def command(
     until_ms: int | None,
     agent: str | None,
     task: str | None,
+    limit: int,
     markdown: bool,
     as_json: bool,
     database: str | None,
@@ -57,4 +65,4 @@ def command(
         click.echo(render_markdown(comparison), nl=False)
     else:
         console = build_console()
-        print_lines(console, render_comparison(comparison, console.width, choose_glyphs()))
+        print_lines(console, render_comparison(comparison, console.width, choose_glyphs(), limit))

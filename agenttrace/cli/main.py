@@ -56,11 +56,11 @@ COMMANDS: dict[str, LazyCommand] = {
     "compare": _command(
         "compare", "Compare many runs in groups: how often they end well, and what they take."
     ),
-    "replay": _command("replay", "Run a recorded program again: its tools and models give what they gave."),
-    "mcp": _command("mcp", "Serve runs to coding agents, read only, over the Model Context Protocol."),
     "patterns": _command(
         "patterns", "Group runs by the shape of what they did, and say how failed ones begin."
     ),
+    "replay": _command("replay", "Run a recorded program again: its tools and models give what they gave."),
+    "mcp": _command("mcp", "Serve runs to coding agents, read only, over the Model Context Protocol."),
     "ps": _command("ps", "Show what is open now, for how long, and how long that usually takes."),
     "sql": _command("sql", "Query the database with SQL, read only."),
     "path": _command("path", "Print the path of the database, whether or not it is there yet."),

@@ -11,10 +11,9 @@ from typing import Any
 __all__ = ["contrast"]
 
 _KEPT_CHARS = 12
-_MORE = "…"
 
 
-def contrast(a: Any, b: Any) -> tuple[Any, Any]:
+def contrast(a: Any, b: Any, ellipsis: str = "…") -> tuple[Any, Any]:
     """
     Leave out what two JSON values share: equal members, and how texts and lists begin.
 
@@ -22,7 +21,7 @@ def contrast(a: Any, b: Any) -> tuple[Any, Any]:
         Both, of one kind as before where they were; themselves where there is nothing to leave out.
     """
     if not (isinstance(a, dict) and isinstance(b, dict)):
-        return _contrast_leaves(a, b)
+        return _contrast_leaves(a, b, ellipsis)
     of_a, of_b = {}, {}
     for key in [*a, *(key for key in b if key not in a)]:
         if key not in b:
@@ -30,17 +29,17 @@ def contrast(a: Any, b: Any) -> tuple[Any, Any]:
         elif key not in a:
             of_b[key] = b[key]
         elif a[key] != b[key]:
-            of_a[key], of_b[key] = _contrast_leaves(a[key], b[key])
+            of_a[key], of_b[key] = _contrast_leaves(a[key], b[key], ellipsis)
     return of_a, of_b
 
 
-def _contrast_leaves(a: Any, b: Any) -> tuple[Any, Any]:
+def _contrast_leaves(a: Any, b: Any, ellipsis: str) -> tuple[Any, Any]:
     if isinstance(a, str) and isinstance(b, str):
         cut = _common(a, b) - _KEPT_CHARS
-        return (a, b) if cut < _KEPT_CHARS else (_MORE + a[cut:], _MORE + b[cut:])
+        return (a, b) if cut < _KEPT_CHARS else (ellipsis + a[cut:], ellipsis + b[cut:])
     if isinstance(a, list) and isinstance(b, list):
         cut = _common(a, b)
-        return (a, b) if cut < 2 else ([_MORE, *a[cut:]], [_MORE, *b[cut:]])
+        return (a, b) if cut < 2 else ([ellipsis, *a[cut:]], [ellipsis, *b[cut:]])
     return a, b
 
 

@@ -103,7 +103,7 @@ def _sides(first: Difference, a: Step, b: Step, glyphs: Glyphs, room: int) -> tu
     if first.kind == "model":
         return sanitize(a.name), sanitize(b.name)
     if first.kind in _GIVEN:
-        given = contrast(parse_json(a.arguments), parse_json(b.arguments))
+        given = contrast(parse_json(a.arguments), parse_json(b.arguments), glyphs.ellipsis)
         return _given(given[0], room, glyphs), _given(given[1], room, glyphs)
     if first.kind == "attempts":
         return pluralize(a.attempts, "attempt"), pluralize(b.attempts, "attempt")
@@ -111,7 +111,7 @@ def _sides(first: Difference, a: Step, b: Step, glyphs: Glyphs, room: int) -> tu
         return sanitize(a.caught or "nothing"), sanitize(b.caught or "nothing")
     back = [parse_json(a.result), parse_json(b.result)]
     if first.kind in ("result", "answer"):
-        back = list(contrast(*back))
+        back = list(contrast(back[0], back[1], glyphs.ellipsis))
     there, here = (_came_back(step, value, room, glyphs) for step, value in zip((a, b), back, strict=True))
     return there, here
 

@@ -21,7 +21,9 @@ _RIGHT = ("RUNS", "OK", "95 %", "ERRORS", "RETRIES", "LOST", "P50", "P95", "TOKE
 _INDENT = "  "
 
 
-def render_comparison(comparison: Comparison, width: int, glyphs: Glyphs = UNICODE) -> Iterator[Line]:
+def render_comparison(
+    comparison: Comparison, width: int, glyphs: Glyphs = UNICODE, limit: int | None = None
+) -> Iterator[Line]:
     """
     Render groups of runs, the best first.
 
@@ -29,9 +31,10 @@ def render_comparison(comparison: Comparison, width: int, glyphs: Glyphs = UNICO
         comparison: What ``TraceViewer.compare`` gave.
         width: Cells of a line.
         glyphs: What may be drawn with.
+        limit: Groups at most; all, when left out.
     """
-    groups = comparison.groups
-    counted = f"{pluralize(comparison.runs, comparison.unit)} in {pluralize(len(groups), 'group')}"
+    groups = comparison.groups[:limit]
+    counted = f"{pluralize(comparison.runs, comparison.unit)} in {pluralize(len(comparison.groups), 'group')}"
     yield fit_line((Span(sanitize(f"{counted} by {comparison.by}"), "agent"),), width, glyphs.ellipsis)
     yield ()
     columns = [
@@ -46,6 +49,11 @@ def render_comparison(comparison: Comparison, width: int, glyphs: Glyphs = UNICO
             break
     else:
         yield from _render_apart(columns, rows, width, glyphs)
+    if len(groups) < len(comparison.groups):
+        left = pluralize(len(comparison.groups) - len(groups), "more group")
+        yield fit_line(
+            (Span(f"{glyphs.ellipsis} {left}: -n {len(comparison.groups)}", "dim"),), width, glyphs.ellipsis
+        )
     yield ()
     for text in _explain(comparison):
         yield fit_line((Span(text, "dim"),), width, glyphs.ellipsis)

@@ -80,7 +80,7 @@ def _render_input(asked: Difference, width: int, glyphs: Glyphs) -> Iterator[Lin
     """Say that the runs were not asked the same."""
     yield ()
     yield fit_line((Span("they were not asked the same", "warn"),), width, glyphs.ellipsis)
-    for side, step, given in zip("AB", (asked.a, asked.b), _read_sides(asked)[0], strict=True):
+    for side, step, given in zip("AB", (asked.a, asked.b), _read_sides(asked, glyphs)[0], strict=True):
         assert step is not None, "what one alone was asked is no difference in what was asked"
         start = (Span(f"  {side} ", "agent"), Span(f"#{step.row_id} ", "id"))
         yield (*start, Span(_title(step, given, width - line_width(start), glyphs)))
@@ -122,7 +122,7 @@ def _name(difference: Difference, glyphs: Glyphs) -> tuple[Span, ...]:
 
 
 def _render_sides(difference: Difference, width: int, glyphs: Glyphs) -> Iterator[Line]:
-    given, back = _read_sides(difference)
+    given, back = _read_sides(difference, glyphs)
     for at, (side, step) in enumerate((("A", difference.a), ("B", difference.b))):
         if step is None:
             yield (Span(f"  {side} ", "agent"), Span("does nothing of the kind", "dim"))
@@ -138,15 +138,15 @@ def _render_sides(difference: Difference, width: int, glyphs: Glyphs) -> Iterato
             yield (indent, *_outcome(step, back[at], room, glyphs))
 
 
-def _read_sides(difference: Difference) -> tuple[list[Any], list[Any]]:
+def _read_sides(difference: Difference, glyphs: Glyphs) -> tuple[list[Any], list[Any]]:
     """Give what both sides were given and gave back, without what they share where they differ in it."""
     steps = (difference.a, difference.b)
     given = [None if step is None else parse_json(step.arguments) for step in steps]
     back = [None if step is None else parse_json(step.result) for step in steps]
     if difference.kind in ("arguments", "input"):
-        given = list(contrast(*given))
+        given = list(contrast(given[0], given[1], glyphs.ellipsis))
     if difference.kind in ("result", "answer"):
-        back = list(contrast(*back))
+        back = list(contrast(back[0], back[1], glyphs.ellipsis))
     return given, back
 
 
@@ -189,6 +189,6 @@ def _render_short(difference: Difference, width: int, glyphs: Glyphs) -> Line:
     room = width - line_width(head)
     name = fit(agent, max(8, room // 3), glyphs.ellipsis)
     tail = f" and {pluralize(difference.inside, 'step')} inside" if difference.inside else ""
-    given = _read_sides(difference)[0][difference.a is None]
+    given = _read_sides(difference, glyphs)[0][difference.a is None]
     title = _title(step, given, max(0, room - cell_width(name) - 2 - len(tail)), glyphs)
     return (*head, Span(name, "agent"), Span(f"  {title}"), Span(tail, "dim"))

@@ -267,6 +267,11 @@ class TestRendering:
         wide = render_plain(render_comparison(comparison, 200, ASCII)).splitlines()
         assert any("x" * 60 in line and "0 %" in line for line in wide)
 
+    def test_counts_what_it_leaves_out(self, comparison: Comparison) -> None:
+        """Of more groups than asked for the best are shown, and the others counted."""
+        text = render_plain(render_comparison(comparison, 80, ASCII, limit=1))
+        assert "3 runs in 3 groups" in text and "2 more groups: -n 3" in text and "(none)" not in text
+
     def test_says_what_few_runs_say(self, comparison: Comparison) -> None:
         """Where intervals overlap, nobody is called the better one; open runs are said."""
         text = render_plain(render_comparison(comparison, 80, ASCII))

@@ -354,7 +354,7 @@ class TestPayloads:
         diff = viewer.diff("a", "b")
         assert kinds(diff) == ["arguments", "result"]
         text = render_plain(render_diff(diff, 80, ASCII))
-        assert 'xxx1")' in text and 'xxx2")' in text
+        assert 'xxx1")' in text and 'xxx2")' in text and text.isascii()
 
     def test_differ_where_nothing_was_kept(self, record: Callable[..., TraceViewer]) -> None:
         """Where no whole is kept, its length still tells."""
