@@ -39,6 +39,7 @@ _RING_MIN_BYTES = 65_536
 _PROJECT_KEYS = frozenset(
     {
         "database",
+        "diagnosis",
         "install",
         "max_payload_bytes",
         "max_blob_bytes",
@@ -76,6 +77,8 @@ class Settings:
     sync_interval_s: float | None = None
     trace: tuple[str, ...] = ()
     """Functions that are traced by their names: patterns ``module:name``."""
+    diagnosis: Any = None
+    """Thresholds of ``agenttrace why`` and ``check`` by name, as ``query.thresholds`` takes them."""
     ring: str = "auto"
     ring_bytes: int = 4 * 1024 * 1024
 
@@ -243,7 +246,7 @@ def _from_project(folder: Path) -> dict[str, Any]:
             text = file.read_text("utf-8")
         except (OSError, UnicodeDecodeError):
             continue
-        if "[tool.agenttrace]" not in text:
+        if "[tool.agenttrace" not in text:
             return {}
         return _read_project(text, place)
     return {}
@@ -286,6 +289,8 @@ def _check(name: str, value: Any, origin: str) -> Any:
         if word not in _WORDS[name]:
             raise ConfigError(f"{origin}: {name} = {value!r}; allowed: {', '.join(_WORDS[name])}")
         return word
+    if name == "diagnosis" and not isinstance(value, Mapping):
+        raise ConfigError(f"{origin}: diagnosis = {value!r}; allowed: a table of thresholds and numbers")
     if name in _ALLOWED:
         return _check_number(name, value, origin)
     if name == "database":

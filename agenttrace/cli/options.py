@@ -23,6 +23,7 @@ __all__ = [
     "parse_span",
     "run_filter_options",
     "since_option",
+    "threshold_option",
 ]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -121,3 +122,26 @@ def parse_moments(since_ms: int | None, until_ms: int | None) -> tuple[int | Non
         None if since_ms is None else now_ms - since_ms,
         None if until_ms is None else now_ms - until_ms,
     )
+
+
+def _parse_pairs(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    pairs = {}
+    for value in values:
+        name, equals, number = value.partition("=")
+        if not (name.strip() and equals and number.strip()):
+            raise click.BadParameter(f"{value!r} is no threshold; write retry_attempts=3.")
+        pairs[name.strip()] = number.strip()
+    return pairs
+
+
+def threshold_option(command: _Command) -> _Command:
+    """Add ``--threshold NAME=NUMBER``; the command gets a dict of text."""
+    add = click.option(
+        "--threshold",
+        "thresholds",
+        multiple=True,
+        metavar="NAME=NUMBER",
+        callback=_parse_pairs,
+        help="From where on something is a finding, such as retry_attempts=3; may be repeated.",
+    )
+    return add(command)

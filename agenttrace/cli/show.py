@@ -224,8 +224,7 @@ def _show_event(viewer: TraceViewer, event_id: str, full: bool, form: str) -> No
         print_event_as_markdown(event, payload)
         return
     console = build_console(page_output())
-    fate = viewer.fates(event.conversation_id).get(event.error_id) if event.error_id else None
-    print_lines(console, render_event(event, payload, fate=fate))
+    print_lines(console, render_event(event, payload, failure=viewer.failure_of(event)))
     text = event.payload_json
     if not full and (f'"{MARK}":"ref"' in text or (f'"{MARK}"' in text and '"sha256"' in text)):
         note(f"parts of the payload stand elsewhere; whole: agenttrace show --event {event.id} --full")

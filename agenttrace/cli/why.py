@@ -12,16 +12,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agenttrace.cli.console import build_console, choose_glyphs, note, print_json, print_lines
-from agenttrace.cli.options import database_option, json_option
+from agenttrace.cli.options import database_option, json_option, threshold_option
 from agenttrace.cli.reading import open_viewer, select
 from agenttrace.errors import NotFound
 from agenttrace.query.render_why import prove, render_why
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from agenttrace.query.diagnose import Diagnosis
+    from agenttrace.query.thresholds import Thresholds
     from agenttrace.query.viewer import TraceViewer
 
-__all__ = ["command", "diagnosis_to_data", "name_option"]
+__all__ = ["command", "diagnosis_to_data", "name_option", "read_thresholds"]
 
 
 @click.command("why")
@@ -31,9 +34,16 @@ __all__ = ["command", "diagnosis_to_data", "name_option"]
     metavar="SEL",
     help="Say where it left a good run, too: last-ok is the last one of the same root agent.",
 )
+@threshold_option
 @json_option
 @database_option
-def command(selector: str | None, against: str | None, as_json: bool, database: str | None) -> None:
+def command(
+    selector: str | None,
+    against: str | None,
+    thresholds: Mapping[str, str],
+    as_json: bool,
+    database: str | None,
+) -> None:
     """
     Say what went wrong in a run: the first cause, how far it went, and the line.
 
@@ -42,9 +52,8 @@ def command(selector: str | None, against: str | None, as_json: bool, database: 
     exit code is 0 whatever is found; `agenttrace check` is for programs.
     """
     with open_viewer(database) as viewer:
-        diagnosis = viewer.diagnose(
-            select(viewer, selector) if selector else _select_failed(viewer), against=against
-        )
+        conversation_id = select(viewer, selector) if selector else _select_failed(viewer)
+        diagnosis = viewer.diagnose(conversation_id, read_thresholds(thresholds), against=against)
     if as_json:
         print_json(diagnosis_to_data(diagnosis, name_option(database)))
         return
@@ -68,6 +77,13 @@ def _select_failed(viewer: TraceViewer) -> str:
     if selection.note is not None:
         note(selection.note)
     return selection.conversation_id
+
+
+def read_thresholds(given: Mapping[str, str]) -> Thresholds:
+    """Give the thresholds of the project, and those of the command line in place of them."""
+    from agenttrace.query.thresholds import change_thresholds, project_thresholds  # late: settings are read
+
+    return change_thresholds(project_thresholds(), given, "--threshold")
 
 
 def name_option(database: str | None) -> str:

@@ -2,9 +2,10 @@
 Which of the findings came first, and what it did to the run.
 
 Ranking: what is sure and nobody could act on stands before what a model was told of or what is only
-unusual; within that, time decides, because an effect never shows before its cause. Invariants: the
-same rows give the same diagnosis; a general kind gives way to a special one about the same failure or
-operation; every finding has rows that prove it. Cost: one read of the run (see ``loaded_run``).
+unusual, and of those what is unsure last; within that, time decides, because an effect never shows
+before its cause. Invariants: the same rows give the same diagnosis; a general kind gives way to a
+special one about the same failure or operation; every finding has rows that prove it.
+Cost: one read of the run (see ``loaded_run``).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from agenttrace.query.finders_failures import find_failures
 from agenttrace.query.finders_history import find_unusual
 from agenttrace.query.findings import GENERAL, KINDS, Finding
 from agenttrace.query.loaded_run import LoadedRun
+from agenttrace.query.text import pluralize
 from agenttrace.query.thresholds import DEFAULTS, Thresholds
 
 __all__ = ["Diagnosis", "Link", "build_diagnosis"]
@@ -49,6 +51,10 @@ class Diagnosis:
     """From the operation of the first cause to the root; () without findings."""
     divergence: Divergence | None = None
     """Where it left a good run; None unless it was compared with one."""
+    lost_events: int = 0
+    """Events that the processes of this run dropped, of this run or of others; what is missing is unseen."""
+    row_id: int | None = None
+    """The first row of the run; None where it has none."""
 
     @property
     def first(self) -> Finding | None:
@@ -65,14 +71,16 @@ def build_diagnosis(run: LoadedRun, limits: Thresholds = DEFAULTS) -> Diagnosis:
         limits: From where on something is a finding.
     """
     found = [*find_failures(run, limits), *find_calls(run, limits), *find_unusual(run, limits)]
-    findings = tuple(sorted(_choose(found, limits), key=_rank))
+    findings = tuple(sorted(_choose(found, limits), key=lambda each: _rank(each, limits)))
     return Diagnosis(
         conversation_id=run.conversation.id,
         task=run.conversation.task,
         status=run.status,
-        verdict=_verdict(run.status, findings),
+        verdict=_verdict(run.status, findings, run.lost_events),
         findings=findings,
         chain=_chain(run, findings[0]) if findings else (),
+        lost_events=run.lost_events,
+        row_id=min((event.id for event in run.events), default=None),
     )
 
 
@@ -98,13 +106,16 @@ def _choose(found: Iterable[Finding], limits: Thresholds) -> list[Finding]:
     return kept
 
 
-def _rank(finding: Finding) -> tuple[bool, int, int, tuple[int, ...]]:
-    return finding.is_told, finding.ts_ns, _ORDER[finding.kind], finding.rows
+def _rank(finding: Finding, limits: Thresholds) -> tuple[bool, bool, int, int, tuple[int, ...]]:
+    is_unsure = finding.is_told and finding.confidence < limits.sure_confidence
+    return finding.is_told, is_unsure, finding.ts_ns, _ORDER[finding.kind], finding.rows
 
 
-def _verdict(status: str, findings: tuple[Finding, ...]) -> str:
+def _verdict(status: str, findings: tuple[Finding, ...], lost_events: int) -> str:
     if not findings:
-        return f"{status}; nothing wrong was found"
+        verb = "was" if lost_events == 1 else "were"
+        but = f", but {pluralize(lost_events, 'event')} of its processes {verb} lost" if lost_events else ""
+        return f"{status}; nothing wrong was found{but}"
     first = findings[0]
     if status == "completed":
         lead = "completed, but not all is well" if not first.is_told else "completed; worth a look"

@@ -37,6 +37,8 @@ _NO_TOOL = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _TEXT_LIMIT = 200
+_VOID = ("", "None", "null")
+"""What a model is told of a tool that gives nothing."""
 
 
 def find_failures(run: LoadedRun, limits: Thresholds) -> Iterator[Finding]:
@@ -92,6 +94,9 @@ def _find_rebuilt(run: LoadedRun, at: int, failure: Failure, row: Event | None) 
     ]
     told = [each for each in found if failure.message and failure.message in str(run.output(run.nodes[each]))]
     empty = [each for each in found if is_nothing(run.output(run.nodes[each]))]
+    # The one that is unlike what the tool gives otherwise.
+    seen = run.outputs_of_rebuilt
+    empty.sort(key=lambda each: seen[run.nodes[each].name][str(run.output(run.nodes[each]))])
     return next(iter([*told, *empty, *found]), None)
 
 
@@ -181,9 +186,13 @@ def _swallowed_confidence(
     if node.family != "call" or node.status != "ok":
         return 0.3 if is_lookup else 0.6
     given = run.output(node)
+    if "rebuilt" in node.notes and run.outputs_of_rebuilt[node.name][str(given)] > 1:
+        return 0.3 if is_lookup else 0.4  # it gave what it gives otherwise, too
     if not is_nothing(given):
         return 0.3 if is_lookup else 0.4  # it gave something all the same
-    if given is not None or node.name in run.giving:
+    if "rebuilt" in node.notes and str(given).strip() in _VOID:
+        return 0.3 if is_lookup else 0.4  # what a tool gives that gives nothing, or gave nothing at last
+    if given is not None or (node.name, "rebuilt" in node.notes) in run.giving:
         return 0.8
     return 0.3 if is_lookup else 0.6  # it may be a tool that never gives anything
 
@@ -223,7 +232,7 @@ def _finding(
         agent=(failure.agent_name or failure.agent_id) if at is None else run.path(at),
         span_id=node.span_id if node is not None and is_elsewhere else failure.span_id,
         error_id=failure.error_id,
-        rows=(failure.id,) if node is None else (failure.id, run.end_row(node)),
+        rows=(failure.id,) if node is None else (failure.id, run.end_row(node), *run.handled_in(failure)),
         raised_at=raised_at(row) or line_of(failure.raised_at),
         handled_at=line_of(failure.handled_at),
         fate=failure.fate,

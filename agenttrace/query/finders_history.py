@@ -129,10 +129,13 @@ def _slow_path(run: LoadedRun, limits: Thresholds) -> Iterator[Finding]:
             continue
         before = run.agents_before(node.agent_name or "", limits.history_limit)
         usual_ms = percentile([float(each.duration_ms) for each in before], share)
-        if len(before) < limits.history_count or took_ms <= limits.slow_factor * usual_ms:
+        if len(before) < limits.history_count or took_ms <= limits.slow_alone_factor * usual_ms:
             continue
         own_ns = trace_critical_path(run.nodes, root)
         most = max(own_ns, key=lambda at: (own_ns[at], -at))
+        is_alone = own_ns[most] / 1e6 > limits.slow_alone_factor * usual_ms
+        if took_ms <= limits.slow_factor * usual_ms and not is_alone:
+            continue
         slowest = run.nodes[most]
         lost = render_duration(own_ns[most] / 1e6)
         what = "the turn of " + slowest.name if slowest.family == "turn" else slowest.name

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from bisect import bisect_right
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import NamedTuple
@@ -31,6 +31,9 @@ SELECT span_id, json_extract(payload, '$.finish_reason') FROM trajectory_events
 WHERE conversation_id = ? AND kind = 'model_turn' AND json_extract(payload, '$.finish_reason') IS NOT NULL
 """
 _PAYLOADS = "SELECT id, payload FROM trajectory_events WHERE id IN (SELECT value FROM json_each(?))"
+_DROPPED = """
+SELECT dropped FROM processes WHERE dropped IS NOT NULL AND process_id IN (SELECT value FROM json_each(?))
+"""
 _CALLS_BEFORE = """
 SELECT duration_ms FROM trajectory_events
 WHERE kind = 'tool_result' AND tool_name = ? AND ts_ms < ? AND duration_ms IS NOT NULL
@@ -166,6 +169,25 @@ class LoadedRun:
         end = self.ends.get(node.span_id or "")
         return node.row_id if end is None else end.id
 
+    def handled_in(self, failure: Failure) -> list[int]:
+        """Give the row that tells where a failure was caught, if that is a row of its own."""
+        return self._handled.get(failure.error_id or "", [])[:1]
+
+    @cached_property
+    def _handled(self) -> dict[str, list[int]]:
+        found: defaultdict[str, list[int]] = defaultdict(list)
+        for event in sorted(self.events, key=lambda each: each.id):
+            if event.kind == "handled" and event.error_id is not None:
+                found[event.error_id].append(event.id)
+        return found
+
+    @cached_property
+    def lost_events(self) -> int:
+        """How many events the processes that recorded this run have dropped, of whatever run."""
+        ids = {event.event_id.partition("-")[0] for event in self.events if event.event_id}
+        rows = self._reader.rows(_DROPPED, [json.dumps(sorted(ids))])
+        return sum(count for (dropped,) in rows for count in parse_payload(dropped).values())
+
     @cached_property
     def finish_reasons(self) -> dict[str, str]:
         """Why each model's turn ended, by span."""
@@ -205,13 +227,23 @@ class LoadedRun:
         }
 
     @cached_property
-    def giving(self) -> set[str]:
-        """Names of the tools of which a call gave something."""
-        found: set[str] = set()
+    def giving(self) -> set[tuple[str, bool]]:
+        """Names of the tools of which a call gave something, each with whether that call was rebuilt."""
+        found: set[tuple[str, bool]] = set()
         for node in self.nodes:
-            is_open = node.family == "call" and node.status == "ok" and node.name not in found
+            key = (node.name, "rebuilt" in node.notes)
+            is_open = node.family == "call" and node.status == "ok" and key not in found
             if is_open and not is_nothing(self.output(node)):
-                found.add(node.name)
+                found.add(key)
+        return found
+
+    @cached_property
+    def outputs_of_rebuilt(self) -> defaultdict[str, Counter[str]]:
+        """How often the model was told what, by tool; of calls that are rebuilt from that alone."""
+        found: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        for node in self.nodes:
+            if node.family == "call" and "rebuilt" in node.notes:
+                found[node.name][str(self.output(node))] += 1
         return found
 
     def runs_before(self, name: str, limit: int) -> list[tuple[str, str]]:

@@ -18,6 +18,7 @@ __all__ = ["is_mended"]
 
 _TEXT_LIMIT = 200
 _VALUES_LIMIT = 50
+_SHORT = 4
 _NUMBERS = re.compile(r"\d+")
 _BETWEEN_WORDS = re.compile(r"[\W_]+")
 
@@ -47,7 +48,8 @@ def is_mended(run: LoadedRun, at: int, failure: Failure, limits: Thresholds) -> 
     later = [run.nodes[each] for each in run.operations_after(node, limits.mend_calls)]
     calls = [each for each in later if each.family == "call"]
     return any(
-        each.status == "ok" and _does_the_same(node, wanted, each, limits, is_next=place == 0)
+        each.status == "ok"
+        and _does_the_same(node, wanted, each, limits, is_next=place == 0 or _is_in_next_turn(node, each))
         for place, each in enumerate(calls)
     )
 
@@ -59,9 +61,20 @@ def _does_the_same(
     given = _values(other)
     if other.name != node.name:
         return wanted != "" and given == wanted
-    if not is_next and _NUMBERS.findall(given) != _NUMBERS.findall(wanted):
-        return False  # another page, another job
+    if is_next and min(len(wanted), len(given)) < _SHORT:
+        return True  # a number, a letter: another one is all that can be tried
+    if _NUMBERS.findall(given) != _NUMBERS.findall(wanted):
+        is_another = not is_next or _NUMBERS.sub("", given) == _NUMBERS.sub("", wanted)
+        if is_another:
+            return False  # another page, another job
+    if is_next:
+        return _common(wanted, given) >= limits.mend_next_likeness
     return _likeness(wanted, given) >= limits.mend_likeness
+
+
+def _is_in_next_turn(node: TreeNode, other: TreeNode) -> bool:
+    """Tell whether a call was asked for by the model's turn that was told of the failure."""
+    return node.turn is not None and other.turn == node.turn + 1
 
 
 def _values(node: TreeNode) -> str:
@@ -83,6 +96,17 @@ def _likeness(one: str, other: str) -> float:
     """Give the share of pairs of letters that two texts have in common, 1 for equal ones."""
     if one == other:
         return 1.0
-    pairs = [{text[at : at + 2] for at in range(len(text) - 1)} for text in (one, other)]
+    pairs = _pairs(one), _pairs(other)
     both = len(pairs[0]) + len(pairs[1])
     return 2 * len(pairs[0] & pairs[1]) / both if both else 0.0
+
+
+def _common(one: str, other: str) -> float:
+    """Give the share of the shorter text's pairs of letters that the other has."""
+    pairs = _pairs(one), _pairs(other)
+    fewest = min(map(len, pairs))
+    return len(pairs[0] & pairs[1]) / fewest if fewest else 1.0
+
+
+def _pairs(text: str) -> set[str]:
+    return {text[at : at + 2] for at in range(len(text) - 1)}

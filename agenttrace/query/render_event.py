@@ -15,7 +15,7 @@ from agenttrace.query.text import render_duration, sanitize, sanitize_block
 from agenttrace.query.tree import parse_payload
 
 if TYPE_CHECKING:
-    from agenttrace.store.rows import Event
+    from agenttrace.store.rows import Event, Failure
 
 __all__ = ["render_event"]
 
@@ -23,7 +23,11 @@ _NAME_WIDTH = 18
 
 
 def render_event(
-    event: Event, payload: Any = None, *, fate: str | None = None, payload_only: bool = False
+    event: Event,
+    payload: Any = None,
+    *,
+    failure: Failure | None = None,
+    payload_only: bool = False,
 ) -> Iterator[Line]:
     """
     Render an event as ``column  value`` lines, then its payload, indented.
@@ -31,11 +35,11 @@ def render_event(
     Args:
         event: The event.
         payload: Shown instead of the event's own; None shows its own.
-        fate: What became of the failure, for an ``error``.
+        failure: The one that the event tells of, for what became of it and where it was caught.
         payload_only: Leave the columns out.
     """
     if not payload_only:
-        yield from _render_columns(event, fate)
+        yield from _render_columns(event, failure)
     value = parse_payload(event.payload_json) if payload is None else payload
     if not value and not payload_only:
         return
@@ -49,7 +53,7 @@ def render_event(
         yield (Span("  " + sanitize_block(line), "value"),)
 
 
-def _render_columns(event: Event, fate: str | None) -> Iterator[Line]:
+def _render_columns(event: Event, failure: Failure | None) -> Iterator[Line]:
     yield (Span(f"#{event.id} ", "id"), Span(sanitize(event.kind), "agent"))
     for field in fields(event):
         value = getattr(event, field.name)
@@ -61,5 +65,7 @@ def _render_columns(event: Event, fate: str | None) -> Iterator[Line]:
         elif field.name == "duration_ms":
             text = f"{value} ({render_duration(value)})"
         yield (Span(f"{field.name:<{_NAME_WIDTH}}", "dim"), Span(sanitize(text)))
-    if fate is not None:
-        yield (Span(f"{'fate':<{_NAME_WIDTH}}", "dim"), Span(fate, "warn"))
+    if failure is not None:
+        yield (Span(f"{'fate':<{_NAME_WIDTH}}", "dim"), Span(failure.fate, "warn"))
+    if failure is not None and failure.handled_at is not None:
+        yield (Span(f"{'handled_at':<{_NAME_WIDTH}}", "dim"), Span(sanitize(failure.handled_at)))

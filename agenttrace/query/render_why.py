@@ -2,12 +2,14 @@
 A diagnosis in at most twelve lines, each claim beside the command that proves it.
 
 Pure. Invariants: a line is at most as wide as asked, but for a place (``file:line``) and a command,
-which are never cut, because one is clicked and the other run; what such a line takes more than one
-line of the terminal counts. Every command names a row that the claim was made from.
+because one is clicked and the other run; what such a line takes more than one line of the terminal
+counts. A command is never cut, a place only where it alone would take all the room. Every command
+names a row that the claim was made from.
 """
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 
 from agenttrace.query.diagnose import Diagnosis
@@ -20,6 +22,7 @@ __all__ = ["LINES_LIMIT_COUNT", "prove", "render_why"]
 
 LINES_LIMIT_COUNT = 12
 _LABEL_WIDTH = 8
+_NOT_SEEN = "the line is not known: that takes Python 3.12 or later"
 _FATES = {
     "swallowed": "swallowed: nobody was told",
     "escaped": "escaped: it ended the run",
@@ -60,24 +63,45 @@ def render_why(
             diagnosis.divergence, diagnosis.conversation_id, width, glyphs, database=database
         )
     if first is None:
-        lines.append(_labelled("proof", Span(f"agenttrace show {diagnosis.conversation_id}{database}", "id")))
+        lines += _render_lost(diagnosis, width, glyphs, database)
+        lines.append(_labelled("proof", Span(f"agenttrace show {_name_run(diagnosis)}{database}", "id")))
         return lines + parted
-    lines += list(_render_first(diagnosis, first, width, glyphs, database, shorten))
-    if parted:
-        room = LINES_LIMIT_COUNT - sum(_height(line, width) for line in parted)
-        lines = _make_room(lines, width, room, glyphs.ellipsis)
-        lines += parted
-    room = LINES_LIMIT_COUNT - sum(_height(line, width) for line in lines)
+    lines += _render_first(diagnosis, first, width, glyphs, shorten)
+    last = [
+        _labelled("proof", Span(prove(first, database), "id")),
+        *_render_lost(diagnosis, width, glyphs, database),
+        *parted,
+    ]
+    lines = [*_make_room(lines, width, LINES_LIMIT_COUNT - _height_of(last, width), glyphs.ellipsis), *last]
+    room = LINES_LIMIT_COUNT - _height_of(lines, width)
     return lines + list(_render_rest(diagnosis.findings[1:], width, glyphs, database, room))
 
 
-def _make_room(lines: list[Line], width: int, room: int, ellipsis: str) -> list[Line]:
-    """Leave out what can be missed best until the lines fit; the cause, its place and its proof stay."""
+def _name_run(diagnosis: Diagnosis) -> str:
+    """Give what ``show`` takes for the run; an id that cannot be typed is shown by its first row."""
+    name = diagnosis.conversation_id
+    if sanitize(name) != name and diagnosis.row_id is not None:
+        return f"--event {diagnosis.row_id}"
+    return f"{'-- ' if name.startswith('-') else ''}{shlex.quote(sanitize(name))}"
+
+
+def _render_lost(diagnosis: Diagnosis, width: int, glyphs: Glyphs, database: str) -> list[Line]:
+    if not diagnosis.lost_events:
+        return []
+    said = (
+        f"{pluralize(diagnosis.lost_events, 'event')} of its processes; agenttrace doctor{database} says why"
+    )
+    return [fit_line(_labelled("lost", Span(said, "warn")), width, glyphs.ellipsis)]
+
+
+def _make_room(given: list[Line], width: int, room: int, ellipsis: str) -> list[Line]:
+    """Leave out what can be missed best until the lines fit; then cut the places, at their beginning."""
+    lines = list(given)
     labels = [line[0].text.strip() for line in lines]
     missed = ["raised"] if "caught" in labels else []
     for label in (*missed, "", "fate", "run", "chain"):
-        if sum(_height(line, width) for line in lines) <= room:
-            break
+        if _height_of(lines, width) <= room:
+            return lines
         places = [at for at, line in enumerate(lines) if line[0].text.strip() == label]
         if places[label == "" :]:  # of the sentence's two lines the second
             del lines[places[-1]]
@@ -85,7 +109,27 @@ def _make_room(lines: list[Line], width: int, room: int, ellipsis: str) -> list[
                 head, said = lines[places[0]]
                 text = fit(said.text, width - _LABEL_WIDTH - cell_width(ellipsis), "")
                 lines[places[0]] = (head, Span(text + ellipsis))
-    return lines
+    others = [line for line in lines if not _is_place(line)]
+    rows = (room - _height_of(others, width)) // max(1, len(lines) - len(others))
+    most = max(1, rows) * width - _LABEL_WIDTH
+    return [
+        (line[0], Span(_keep_end(line[1].text, most, ellipsis), "value")) if _is_place(line) else line
+        for line in lines
+    ]
+
+
+def _is_place(line: Line) -> bool:
+    return line[0].text.strip() in ("caught", "raised") and line[1].style == "value"
+
+
+def _keep_end(text: str, width: int, ellipsis: str) -> str:
+    if cell_width(text) <= width:
+        return text
+    return ellipsis + fit(text[::-1], max(1, width - cell_width(ellipsis)), "")[::-1]
+
+
+def _height_of(lines: Sequence[Line], width: int) -> int:
+    return sum(_height(line, width) for line in lines)
 
 
 def _height(line: Line, width: int) -> int:
@@ -108,7 +152,6 @@ def _render_first(
     first: Finding,
     width: int,
     glyphs: Glyphs,
-    database: str,
     shorten: Sequence[tuple[str, str]],
 ) -> Iterator[Line]:
     about = f"{diagnosis.conversation_id}{glyphs.dot}{diagnosis.task}" if diagnosis.task else None
@@ -116,27 +159,32 @@ def _render_first(
     yield fit_line(_labelled("run", Span(run, "id")), width, glyphs.ellipsis)
     sure = f" ({first.confidence:.0%} sure)"
     yield _labelled("cause", Span(first.kind, "bad"), Span(sure, "dim"))
-    yield from _wrap(sanitize(first.sentence), width)
+    yield from _wrap(sanitize(first.sentence), width, glyphs.ellipsis)
     if first.handled_at is not None:
         yield _labelled("caught", Span(_shorten(first.handled_at, shorten), "value"))
+    elif first.kind in ("swallowed_error", "subagent_ignored"):
+        yield fit_line(_labelled("caught", Span(_NOT_SEEN, "dim")), width, glyphs.ellipsis)
     if first.raised_at is not None:
         yield _labelled("raised", Span(_shorten(first.raised_at, shorten), "value"))
     yield fit_line(_labelled("chain", *_render_chain(diagnosis, glyphs)), width, glyphs.ellipsis)
     if first.fate is not None:
         yield _labelled("fate", Span(_FATES.get(first.fate, first.fate)))
-    yield _labelled("proof", Span(prove(first, database), "id"))
 
 
-def _wrap(text: str, width: int) -> Iterator[Line]:
+def _wrap(text: str, width: int, ellipsis: str) -> Iterator[Line]:
     """Give a sentence in two lines at most, broken at a space."""
     room = width - _LABEL_WIDTH
-    head = text
-    if len(text) > room:
-        head = text[: room + 1].rpartition(" ")[0] or text[:room]
-    yield _labelled("", Span(fit(head, room)))
+    head = fit(text, room, "")
+    if head != text and not text[len(head) :].startswith(" "):
+        head = head.rpartition(" ")[0] or head
+    yield _labelled("", Span(head))
     rest = text[len(head) :].strip()
     if rest:
-        yield _labelled("", Span(fit(rest, room)))
+        yield _labelled("", Span(fit(rest, room, ellipsis)))
+
+
+def _pad(text: str, width: int) -> str:
+    return text + " " * (width - cell_width(text))
 
 
 def _shorten(place: str, shorten: Sequence[tuple[str, str]]) -> str:
@@ -165,7 +213,7 @@ def _render_rest(
         what = sanitize(f"{finding.kind}: {finding.sentence}")
         if left >= 16:
             lines = [
-                _labelled("then", Span(f"{fit(what, left, glyphs.ellipsis):<{left}}  "), Span(command, "id"))
+                _labelled("then", Span(_pad(fit(what, left, glyphs.ellipsis), left + 2)), Span(command, "id"))
             ]
         else:
             lines = [

@@ -7,9 +7,12 @@ finders. The defaults were chosen on the bench in ``tests/diagnosis`` with seeds
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 
-__all__ = ["DEFAULTS", "Thresholds"]
+from agenttrace.errors import ConfigError
+
+__all__ = ["DEFAULTS", "Thresholds", "change_thresholds", "project_thresholds"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +39,13 @@ class Thresholds:
     """The newest earlier runs of an agent in which its habits are looked for."""
     mend_calls: int = 20
     """Calls after one that failed, among which the one that mended it is looked for."""
-    mend_likeness: float = 0.7
+    mend_likeness: float = 0.85
     """How alike, 0 to 1, the arguments of a call have to be to mend one of the same tool that failed."""
+    mend_next_likeness: float = 0.6
+    """For the agent's next call, and those of its next turn, which was told of the failure: how much, 0 to 1,
+    of the shorter arguments the longer ones have; models add words, and leave some out."""
+    sure_confidence: float = 0.6
+    """Of what a model was told of, findings less sure than this stand behind the others."""
     error_text_chars: int = 250
     """A longer answer is no error text, whatever it begins with."""
     usual_call_share: float = 0.95
@@ -50,6 +58,8 @@ class Thresholds:
     """What is shorter is never called stalled."""
     slow_factor: float = 3.0
     """A slow run took this many times what the usual ones took at most."""
+    slow_alone_factor: float = 1.5
+    """A run is slow, too, in which one operation alone took this many times what usual runs took in all."""
     slow_min_ms: float = 5_000.0
     """What is shorter is never called slow."""
     spend_factor: float = 5.0
@@ -63,3 +73,51 @@ class Thresholds:
 
 
 DEFAULTS = Thresholds()
+
+
+def change_thresholds(base: Thresholds, values: Mapping[str, object], origin: str) -> Thresholds:
+    """
+    Give thresholds in which some are set otherwise.
+
+    Args:
+        base: The others.
+        values: Numbers, or text that is one, by name.
+        origin: Where they come from, for the message.
+
+    Raises:
+        ConfigError: There is no such threshold, or it takes no such number.
+    """
+    kinds = {field.name: type(getattr(DEFAULTS, field.name)) for field in fields(Thresholds)}
+    changed: dict[str, int | float] = {}
+    for name, value in values.items():
+        kind = kinds.get(name)
+        if kind is None:
+            raise ConfigError(
+                f"{origin}: there is no threshold {name!r}; there are: {', '.join(sorted(kinds))}"
+            )
+        try:
+            if isinstance(value, bool) or not isinstance(value, int | float | str):
+                raise ValueError("no number")
+            number = kind(value)
+            if number != float(value) or not 0 <= number < float("inf"):
+                raise ValueError("another number, or out of range")
+        except (ValueError, OverflowError) as exc:
+            what = "a whole number" if kind is int else "a number"
+            raise ConfigError(f"{origin}: {name} = {value!r}; allowed: {what} of 0 or more") from exc
+        changed[name] = number
+    return replace(base, **changed)  # type: ignore[arg-type]
+
+
+def project_thresholds() -> Thresholds:
+    """
+    Give the thresholds of ``[tool.agenttrace.diagnosis]`` in the nearest pyproject.toml, or the defaults.
+
+    Raises:
+        ConfigError: It names one that there is not, or a value that is not allowed.
+    """
+    from agenttrace.config import load  # late: it reads a file
+
+    values = load({}).diagnosis
+    if not values:
+        return DEFAULTS
+    return change_thresholds(DEFAULTS, values, "pyproject.toml [tool.agenttrace.diagnosis]")

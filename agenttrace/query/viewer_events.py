@@ -147,6 +147,13 @@ class ViewerEvents(ViewerConversations):
             cursor=cursor,
         )
 
+    def failure_of(self, event: Event) -> Failure | None:
+        """Give the failure that an event tells of, raises, ends with or handles; None where there is none."""
+        if event.error_id is None:
+            return None
+        where = "WHERE conversation_id = ? AND error_id = ? LIMIT 1"
+        return next(iter(self.reader.select(Failure, where, [event.conversation_id, event.error_id])), None)
+
     def fates(self, conversation_id: str) -> dict[str, str]:
         """Give what became of each failure of a conversation, by ``error_id``."""
         return read_fates(self.reader, conversation_id)

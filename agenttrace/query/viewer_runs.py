@@ -14,7 +14,7 @@ from agenttrace import clock
 from agenttrace.errors import ConfigError, NotFound
 from agenttrace.query.reading import build_page, check_limit, parse_cursor
 from agenttrace.query.select import Selection
-from agenttrace.query.thresholds import DEFAULTS, Thresholds
+from agenttrace.query.thresholds import Thresholds, project_thresholds
 from agenttrace.query.timeline import PAYLOADS_NO_TREE_NEEDS, iter_events
 from agenttrace.query.tree import Tree, TreeNode, build_tree
 from agenttrace.query.viewer_events import ViewerEvents
@@ -110,19 +110,22 @@ class ViewerRuns(ViewerEvents):
 
         Args:
             conversation_id: Its id.
-            thresholds: From where on something is a finding; the defaults when left out.
+            thresholds: From where on something is a finding; when left out those of the project's
+                ``[tool.agenttrace.diagnosis]``, or the defaults.
             against: Say where it left a good run, too: ``last-ok`` is the last one of the same root agent.
 
         Raises:
             NotFound: There is no such conversation.
+            ConfigError: The project names a threshold that there is not.
         """
         from agenttrace.query.diagnose import build_diagnosis  # late: each question loads what it needs
         from agenttrace.query.loaded_run import load_run
 
+        limits = project_thresholds() if thresholds is None else thresholds
         with self.reader.snapshot():
             conversation = self.conversation(conversation_id)
             run = load_run(self.reader, conversation, self.status(conversation), self._judge())
-            diagnosis = build_diagnosis(run, thresholds or DEFAULTS)
+            diagnosis = build_diagnosis(run, limits)
             if against is None:
                 return diagnosis
             from agenttrace.query.against import find_divergence  # late: as above

@@ -127,16 +127,16 @@ def _turn(plan: Plan, number: int, messages: list[dict[str, Any]]) -> Iterator[A
         model = "acme-tiny"
     with model_turn(model, provider="acme", input=list(messages)) as turn:
         world().wait(plan.turn_ms[number])
-        if plan.is_streaming or (is_here and plan.fault == "break"):
-            for piece in ("let me ", "think ", "about it"):
-                turn.delta(piece)
         if is_here and plan.fault in TURN_FAULTS:
             where = place(__file__, "refuse_turn_caught") if plan.fault == "refuse_turn_caught" else None
             world().expect(place=where)
-        if is_here and plan.fault == "break":
-            raise ConnectionError("the connection was reset")
         if is_here and plan.fault in ("refuse_turn", "refuse_turn_caught"):
             raise ValueError("the prompt is too long")
+        if plan.is_streaming or (is_here and plan.fault == "break"):
+            for piece in ("let me ", "think ", "about it"):
+                turn.delta(piece)
+        if is_here and plan.fault == "break":
+            raise ConnectionError("the connection was reset")
         if is_here and plan.fault == "linger":
             world().wait(plan.detail)
         yield turn

@@ -19,10 +19,11 @@ FAMILIES = ("sync", "async", "agents", "sdk")
 """One agent, one with tasks, several agents, one or several on a provider's SDK."""
 TOOLS = ("search", "read_page", "lookup", "convert", "save", "poll", "translate", "draw_chart")
 SUBAGENTS = ("researcher", "writer", "checker", "auditor", "archivist")
-MENDED = frozenset({"mended", "respelled", "other_way"})
+MENDED = frozenset({"mended", "respelled", "reworded", "other_way"})
 HABITS = (
     "mended",
     "respelled",
+    "reworded",
     "other_way",
     "retried",
     "probing",
@@ -37,9 +38,25 @@ HABITS = (
 HABITS_OF_SAVE = tuple(each for each in HABITS if each not in ("fallback", "good_text", "nothing", "pages"))
 """It gives nothing, so that nobody could tell whether a fallback did what was asked for."""
 POLLING = ("counting_down", "asking_anew", "still_waiting")
-_TOPICS = ("apples", "pears", "plums", "quinces", "figs", "dates")
-_ASPECTS = ("price", "taste", "harvest", "history", "diseases", "keeping", "trade", "varieties", "recipes")
-_PLACES = ("in Spain", "near Lübeck", "by the sea", "in winter", "under glass", "for jam", "at the market")
+_TOPICS = tuple(
+    "apples pears plums quinces figs dates medlars cherries mulberries walnuts lemons grapes rhubarb".split()
+)
+_ASPECTS = tuple(
+    "price taste harvest history diseases storage trade varieties recipes colour weight pollination grafting "
+    "vitamins yield ripeness tariffs folklore".split()
+)
+_PLACES = (
+    "in Spain",
+    "near Lübeck",
+    "by the sea",
+    "during winter",
+    "under glass",
+    "for jam",
+    "at the market",
+    "before 1900",
+    "东京",
+    "on clay soil",
+)
 GOOD_TEXTS: tuple[Any, ...] = (
     "Error handling in Python: try, except, else, finally.",
     "no error was found in 12 files",
@@ -195,7 +212,10 @@ def _draw_answer(plan: Plan, draw: random.Random) -> None:
 
 
 def _draw_text(draw: random.Random, number: int) -> str:
-    return f"{draw.choice(_ASPECTS)} of {draw.choice(_TOPICS)} {draw.choice(_PLACES)} {number}"
+    form = draw.choice(
+        ("{a} of {t} {p} {n}", "{t} {p}: {a} ({n})", "what is the {a} of {t}? {n}", "{n} {t}", "{p}, {a} {n}")
+    )
+    return form.format(a=draw.choice(_ASPECTS), t=draw.choice(_TOPICS), p=draw.choice(_PLACES), n=number)
 
 
 def _build_call(draw: random.Random, number: int) -> Step:

@@ -192,7 +192,7 @@ async def _ask_later(client: Any, talk: _Talk) -> Any:
         return await (stream.get_final_response() if talk.api == "responses" else stream.get_final_message())
 
 
-def _prepare(talk: _Talk, agent: Any) -> None:
+def _prepare(talk: _Talk, agent: Any, marker: str) -> None:
     """Do before a request what the plan says of it; a fault of the request is told."""
     plan = talk.plan
     if plan.switch_at == talk.turn and talk.model.is_first(talk.number):
@@ -201,8 +201,7 @@ def _prepare(talk: _Talk, agent: Any) -> None:
     if talk.is_here and plan.fault in TURN_FAULTS:
         where = None
         if _is_given_up(plan):
-            later = "_later" if plan.style == "async" else ""
-            where = place(__file__, f"refuse_turn_caught{later}")
+            where = place(__file__, marker)
         world().expect_turn(agent.agent_id, talk.number + 1, place=where)
 
 
@@ -216,7 +215,7 @@ def _run(plan: Plan) -> Any:
         talk, client = _Talk(plan), _client(plan.api, later=False)
         with client:
             while True:
-                _prepare(talk, agent)
+                _prepare(talk, agent, "refuse_turn_caught")
                 if _is_given_up(plan):
                     try:
                         answer = _ask(client, talk)
@@ -244,7 +243,7 @@ async def _run_later(plan: Plan) -> Any:
         talk, client = _Talk(plan), _client(plan.api, later=True)
         async with client:
             while True:
-                _prepare(talk, agent)
+                _prepare(talk, agent, "refuse_turn_caught_later")
                 if _is_given_up(plan):
                     try:
                         answer = await _ask_later(client, talk)

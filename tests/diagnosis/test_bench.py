@@ -2,35 +2,20 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
 from agenttrace import TraceStore, TraceViewer
-from agenttrace.cli.main import cli
 from agenttrace.query.findings import KINDS
 from agenttrace.query.thresholds import Thresholds
-from tests.diagnosis.bench import Case, measure, record
-from tests.diagnosis.faults import FAULTS
+from tests.diagnosis.bench import Case, measure
+from tests.diagnosis.faults import FAULTS, build_faulty
+from tests.diagnosis.plans import FAMILIES, build_plan
 
-SEEDS = range(1000, 1004)
-
-pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Case]]:
-    """Record the runs of a few seeds, once."""
-    with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("bench")
-        patch.setenv("AGENTTRACE_RING_DIR", str(folder))
-        database = folder / "traces.db"
-        return database, record(database, SEEDS)
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("diagnosis")]
 
 
-@pytest.mark.shared_ring  # one of the faults is a kill
 class TestBench:
     """Seeds 1000 and on, which no threshold was chosen by."""
 
@@ -39,55 +24,42 @@ class TestBench:
         figures = measure(*recorded)
         print(figures.render())
         assert figures.top_1 >= 0.85, figures.wrong
-        assert figures.top_3 >= 0.97, figures.wrong
-        assert figures.healthy_with_findings == 0, figures.wrong
+        assert figures.top_3 >= 0.95, figures.wrong  # of 60; the whole bench has 900
+        assert figures.healthy_with_findings <= 1, figures.wrong
 
     def test_kinds(self) -> None:
         """Every kind of finding has a fault that is put in, and no fault is of another kind."""
         assert set(FAULTS) == set(KINDS)
 
-    def test_commands(self, recorded: tuple[Path, list[Case]], monkeypatch: pytest.MonkeyPatch) -> None:
-        """Each command that ``why`` prints runs, and shows a row of the operation or agent it speaks of."""
-        database, cases = recorded
-        monkeypatch.setenv("COLUMNS", "80")
-        runner = CliRunner()
-        shown = 0
-        with TraceStore(database) as store:
-            viewer = TraceViewer(store)
-            for case in cases:
-                said = runner.invoke(cli, ["why", case.conversation_id, "--db", str(database)])
-                assert said.exit_code == 0, said.output
-                findings = {each.rows[0]: each for each in viewer.diagnose(case.conversation_id).findings}
-                for line in said.stdout.splitlines():
-                    if "agenttrace show " not in line:
-                        continue
-                    words = shlex.split(line[line.index("agenttrace show ") :])
-                    done = runner.invoke(cli, words[1:])
-                    assert done.exit_code == 0, done.output
-                    if "--event" not in words:
-                        assert case.conversation_id in done.stdout
-                        continue
-                    row = viewer.event(words[words.index("--event") + 1])
-                    finding = findings.get(row.id) or next(
-                        each for each in findings.values() if row.id in each.rows
-                    )
-                    assert row.conversation_id == case.conversation_id
-                    assert f"#{row.id}" in done.stdout or str(row.id) in done.stdout
-                    if finding.error_id is not None and row.kind == "error":
-                        assert row.error_id == finding.error_id
-                    shown += 1
-        assert shown >= len(cases) / 2
+    def test_families(self, recorded: tuple[Path, list[Case]]) -> None:
+        """Each kind is put into agents of several families, and healthy ones are of all four."""
+        _, cases = recorded
+        assert {case.family for case in cases if not case.kind} == set(FAMILIES)
+        for kind in FAULTS:
+            assert len({case.family for case in cases if case.kind == kind}) >= 2, kind
 
-    def test_size(self, recorded: tuple[Path, list[Case]], monkeypatch: pytest.MonkeyPatch) -> None:
-        """A verdict has at most twelve lines, none wider than 80 columns but for a place or a command."""
-        database, cases = recorded
-        monkeypatch.setenv("COLUMNS", "80")
-        monkeypatch.setenv("AGENTTRACE_DB", str(database))
-        for case in cases:
-            lines = CliRunner().invoke(cli, ["why", case.conversation_id]).stdout.splitlines()
-            assert sum(max(1, -(-len(line) // 80)) for line in lines) <= 12, lines
-            wide = [line for line in lines if len(line) > 80]
-            assert all(line.startswith(("caught", "raised")) for line in wide), wide
+    @pytest.mark.parametrize("kind", FAULTS)
+    def test_one_fault(self, kind: str) -> None:
+        """A plan with a fault has one, and the same seed puts it at the same place."""
+        for seed in range(40):
+            plan, again = (build_faulty(seed, kind, FAMILIES[seed % 4]) for _ in range(2))
+            marks = [
+                mark for agent in plan.agents() for mark in (agent.fault, *(s.fault for s in agent.steps()))
+            ]
+            # A loop is one step that stands in several turns; a subagent is ignored because it raised.
+            assert 1 <= len(set(marks) - {""}) <= 2, (seed, marks)
+            assert [a.fault for a in again.agents()] == [a.fault for a in plan.agents()]
+
+    def test_healthy_plans_have_no_fault(self) -> None:
+        """And among a few hundred there is every habit that looks like a fault."""
+        habits: set[str] = set()
+        for seed in range(200):
+            plan = build_plan(seed, FAMILIES[seed % 4])
+            assert not any(
+                agent.fault or any(step.fault for step in agent.steps()) for agent in plan.agents()
+            )
+            habits |= {step.habit for agent in plan.agents() for step in agent.steps()}
+        assert {"mended", "reworded", "other_way", "retried", "fallback", "pages", "still_waiting"} <= habits
 
     def test_same_again(self, recorded: tuple[Path, list[Case]]) -> None:
         """The same rows give the same diagnosis."""

@@ -200,6 +200,10 @@ def part_mended(step: Step) -> tuple[Step, Step]:
             detail=_Missing("no access"),
         )
         return wrong, right
+    if step.habit == "reworded":
+        wrong_text = f"all on {text}, and what else there is"
+        detail = _Missing("too many words")
+        return copy_step(step, arguments={"text": wrong_text}, habit="refuse", detail=detail), right
     wrong_text = f"{text} ?" if step.habit == "mended" else text.replace(" ", "_")
     detail = _Missing(f"nothing fits {wrong_text}")
     return copy_step(step, arguments={"text": wrong_text}, habit="refuse", detail=detail), right

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -17,6 +18,7 @@ from agenttrace.query.table import Column, render_table
 from agenttrace.query.text import sanitize
 from agenttrace.query.tree import Tree, build_tree
 from agenttrace.query.viewer import TraceViewer
+from agenttrace.store.rows import Failure
 from tests.query.factory import Story, audit, event_of
 from tests.query.test_tree import events_of
 
@@ -240,9 +242,12 @@ class TestEvent:
     def test_shows_every_column_and_the_payload(self) -> None:
         """Whatever has a value is shown, with the payload as indented JSON."""
         event = event_of(7, kind="tool_call", tool_name="t", payload={"arguments": {"a": ["é"]}})
-        text = render_plain(render_event(event, fate="swallowed"))
-        for part in ("#7 tool_call", "tool_name         t", "2026-01-01 00:00:00.007 UTC", '"é"', "fate"):
+        empty: dict[str, Any] = dict.fromkeys(Failure.__slots__)
+        failure = Failure(**{**empty, "fate": "swallowed", "handled_at": "a.py:7 f"})
+        text = render_plain(render_event(event, failure=failure))
+        for part in ("#7 tool_call", "tool_name         t", "2026-01-01 00:00:00.007 UTC", '"é"'):
             assert part in text
+        assert "fate              swallowed\nhandled_at        a.py:7 f\n" in text
 
     def test_survives_a_payload_that_is_no_object(self) -> None:
         """Text that is no JSON is shown as it is."""
