@@ -50,7 +50,10 @@ class RecordedTurn:
     counts: Mapping[str, Any] = field(default_factory=dict)
     """``input_tokens`` and the other columns of counts that were recorded."""
     deltas: Sequence[str] = ()
-    """The text as it streamed in, in the recorded pieces of about 500 characters; () for no stream."""
+    """
+    The beginning of the text as it streamed in, in pieces of about 500 characters; () where nothing
+    did, or little: ``output`` has the whole, and ``payload`` a ``first_chunk_ms`` where it streamed.
+    """
     attempts: Sequence[Mapping[str, Any]] = ()
     """The recorded descriptions of the attempts that failed before the last one."""
     error: Mapping[str, Any] | None = None

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from agenttrace.capture.context import PIPE
+from agenttrace.capture.context import PIPE, Pipe
 from agenttrace.capture.emit import emit_conversation
 from agenttrace.encode import codec
 from agenttrace.errors import contained
@@ -44,6 +44,8 @@ class OwnRecord:
     def open(self, is_on: bool) -> None:
         """Stand in the pipe."""
         self._is_recorded = is_on
+        if type(PIPE) is not Pipe:
+            return  # a recorder in memory holds it: the recorded conversation is not there
         if is_on:
             PIPE.prepare()  # else the first event would put the recorder where we stand
         self._publish, self._prepare = PIPE.publish, PIPE.prepare
@@ -54,7 +56,7 @@ class OwnRecord:
 
     def close(self) -> None:
         """Leave the pipe; what somebody else has put there meanwhile stays."""
-        if PIPE.publish == self._mine:
+        if self._mine is not None and PIPE.publish == self._mine:
             PIPE.publish = self._publish
         if not self._is_recorded and PIPE.prepare is _nothing:
             PIPE.prepare = self._prepare

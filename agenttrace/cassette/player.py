@@ -128,6 +128,8 @@ class Player:
                 return build_stand_in(shape, self._vain(found))
             recorded, number = found
             promise = promise_of(wrapped)
+            if promise.problem is not None:
+                self._note(f"{recorded.tool}: {promise.problem}")
 
             def note(text: str) -> None:
                 self._note(f"{recorded.tool}: {text}")
@@ -141,6 +143,12 @@ class Player:
                 refuse=self._refuse,
                 is_stream=shape.endswith("generator"),
             )
+            if not isinstance(call, Attempt):
+                answer.attempts = [
+                    (build_exception(one, note), one.get("by"), one.get("wait_ms"))
+                    for one in recorded.attempts
+                    if not one.get("rejected")
+                ]
             self.replayed += 1
             error, is_returned = find_end(recorded, number)
             hook, exception = self.before_raise, answer.exception

@@ -208,6 +208,8 @@ class _RunReader:
             described = dict(error or {"type": retry.error_type or "Exception", "message": ""})
             if is_returned:
                 described["rejected"] = True
+            told = self._payload(retry)
+            described.update({name: told[name] for name in ("by", "wait_ms", "limit_count") if name in told})
             found.append(described)
         return found
 

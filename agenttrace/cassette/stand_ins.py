@@ -14,6 +14,9 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
+from agenttrace.capture.attempts import open_series, stop_series
+from agenttrace.errors import contained
+
 __all__ = ["Answer", "build_stand_in"]
 
 _PATIENCE_S = 1.0
@@ -30,6 +33,8 @@ class Answer:
     """What it raises in the end."""
     beyond: Callable[[], BaseException] | None = None
     """Makes what is raised where a generator is asked for more than was kept."""
+    attempts: list[tuple[BaseException, str | None, float | None]] = field(default_factory=list)
+    """What was tried inside the tool before, with who tried again and after how many ms."""
     before_raise: Callable[[], object] | None = None
     waits_s: float | None = None
     """It was cancelled after so long, and waits for that."""
@@ -41,11 +46,27 @@ def build_stand_in(shape: str, answer: Answer) -> Callable[..., Any]:
 
 
 def _end(answer: Answer) -> Any:
+    if answer.attempts:
+        _tell_attempts(answer)
     if answer.exception is not None:
         if answer.before_raise is not None:
             answer.before_raise()
         _raise(answer.exception)
     return answer.value
+
+
+def _tell_attempts(answer: Answer) -> None:
+    """Let the replayed run's record tell of the attempts that the recorded one tells of."""
+    with contained("cassette.attempts"):
+        series = open_series(answer.attempts[0][1], None)
+        wait_ms: float | None = None
+        for exc, _, next_wait_ms in answer.attempts:
+            series.begin(None, wait_ms)
+            series.end(exc)
+            wait_ms = next_wait_ms
+        series.begin(None, wait_ms)
+        series.end(answer.exception)
+        stop_series(series)
 
 
 def _raise(exc: BaseException) -> NoReturn:

@@ -9,6 +9,7 @@ value. Nothing here raises. Cost: one look at the annotation for each tool.
 from __future__ import annotations
 
 import collections.abc
+import contextlib
 import dataclasses
 import datetime
 import decimal
@@ -63,6 +64,8 @@ class Promise(typing.NamedTuple):
     """Annotation of what it returns; Any where it says nothing."""
     item: Any
     """Of the items that a generator yields."""
+    problem: str | None = None
+    """Why its annotation cannot be read."""
 
 
 class _Unfit(Exception):
@@ -76,15 +79,26 @@ def promise_of(function: Any) -> Promise:
     if not inspect.isroutine(target) and not isinstance(target, type):
         target = type(target).__call__
     try:
-        hints = typing.get_type_hints(target, include_extras=False)
-    except Exception:  # names that are not there at run time, or annotations of somebody's own kind
-        hints = {}
-    result = hints.get("return", Any)
+        result = _read_return(target)
+    except Exception as exc:  # names that are not there at run time, or annotations of somebody's own kind
+        return Promise(Any, Any, f"its annotation cannot be read ({exc}), so its results are JSON data")
     origin, arguments = typing.get_origin(result), typing.get_args(result)
     if origin in _STREAMS and (inspect.isgeneratorfunction(target) or inspect.isasyncgenfunction(target)):
         returned = arguments[2] if origin is collections.abc.Generator and len(arguments) > 2 else Any
         return Promise(returned, arguments[0] if arguments else Any)
     return Promise(result, Any)
+
+
+def _read_return(function: Any) -> Any:
+    """Read what stands behind the arrow; the names around the function's own definition count too."""
+    found = getattr(function, "__annotations__", {}).get("return", Any)
+    names, cells = getattr(function, "__code__", None), getattr(function, "__closure__", None) or ()
+    around = {}
+    for name, cell in zip(getattr(names, "co_freevars", ()), cells, strict=False):
+        with contextlib.suppress(ValueError):  # not bound yet
+            around[name] = cell.cell_contents
+    alone = types.SimpleNamespace(__annotations__={"return": found})
+    return typing.get_type_hints(alone, getattr(function, "__globals__", {}), around)["return"]
 
 
 def rebuild(value: Any, annotation: Any, note: Callable[[str], object]) -> Any:

@@ -13,7 +13,9 @@ import pytest
 import tenacity
 
 from agenttrace import agent_scope, replay, tool_scope, traced_tool
+from agenttrace.cassette import Cassette
 from agenttrace.errors import ReplayError
+from agenttrace.testing import memory_recorder
 from tests.cassette.recording import EXECUTED, executed, record
 
 
@@ -182,9 +184,16 @@ class TestRetries:
                 return tool(7)
 
         cassette, outcome = record(program)
-        with replay(cassette) as playing:
+        with memory_recorder() as recorder, replay(cassette) as playing:
             assert program() == outcome == "third 7"
         assert not EXECUTED and playing.unused() == []
+        (own,) = recorder.conversation_ids()
+        attempts = [call.attempts for run in Cassette.of(recorder.store, own).runs for call in run.calls]
+        recorded = [call.attempts for run in cassette.runs for call in run.calls]
+        assert [one["message"] for one in attempts[0]] == ["first", "second"]
+        assert [(one["type"], one["by"]) for one in attempts[0]] == [
+            (one["type"], one["by"]) for one in recorded[0]
+        ]
 
     def test_by_hand_are_calls_of_their_own(self) -> None:
         """A loop that calls again after a failure meets the same failures."""

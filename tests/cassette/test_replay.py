@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import traceback
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +15,7 @@ from agenttrace import agent_scope, replay, tool_scope, traced_tool
 from agenttrace.capture.context import CURRENT, PIPE, SWITCH
 from agenttrace.cassette import Cassette
 from agenttrace.errors import ReplayError
+from agenttrace.testing import memory_recorder
 from tests.cassette.recording import EXECUTED, executed, record
 
 
@@ -177,6 +180,76 @@ class TestReplay:
             with pytest.raises(ReplayError, match="a replay is open"), replay(cassette):
                 raise AssertionError("not reached")
             assert add(1, 1) == 2
+
+
+class Shop:
+    """Tools of every binding."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @traced_tool
+    def sell(self, item: str) -> str:
+        executed("sell")
+        return f"{self.name} sells {item}"
+
+    @classmethod
+    @traced_tool
+    def open_all(cls, count: int) -> str:
+        executed("open_all")
+        return f"{cls.__name__} {count}"
+
+    @staticmethod
+    @traced_tool
+    async def close(hour: int = 8) -> int:
+        executed("close")
+        return hour
+
+    def __call__(self, word: str) -> str:
+        executed("call")
+        return word + self.name
+
+
+class TestBindings:
+    """Tools that are no plain functions."""
+
+    def test_are_given_back_alike(self) -> None:
+        """Methods, class and static methods, partials and callable objects."""
+        call_it = traced_tool(Shop("c"), name="call_it")
+        partly = traced_tool(functools.partial(_add_three, 1, c=5), name="partly")
+
+        def program() -> list[Any]:
+            shop = Shop("s")
+            with agent_scope("lead"):
+                sell = shop.sell
+                return [
+                    sell("tea"),
+                    Shop("t").sell(item="jam"),
+                    Shop.open_all(2),
+                    asyncio.run(Shop.close()),
+                    call_it("w"),
+                    partly(2),
+                ]
+
+        cassette, outcome = record(program)
+        with replay(cassette) as playing:
+            assert program() == outcome
+        assert not EXECUTED and (playing.replayed, playing.unused(), playing.notes) == (6, [], [])
+
+    def test_in_a_recorder_in_memory_leave_the_pipe_as_it_was(self) -> None:
+        """A replay inside a recorder in memory is recorded there, and puts nothing in its place."""
+        cassette, _ = record(lambda: add(1, 1))
+        before = PIPE.publish
+        with memory_recorder() as recorder:
+            with replay(cassette) as playing:
+                assert add(1, 1) == 2
+            assert recorder.conversation_ids() == [playing.conversation_id]
+        assert PIPE.publish == before and not EXECUTED
+
+
+def _add_three(a: int, b: int, c: int) -> int:
+    executed("add_three")
+    return a + b + c
 
 
 class TestCassette:

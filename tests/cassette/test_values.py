@@ -192,10 +192,20 @@ class TestPromiseOf:
         def unknown() -> Nowhere:  # type: ignore[name-defined]  # noqa: F821
             return 1
 
-        assert promise_of(stream) == (Any, Point)
-        assert promise_of(astream) == (Any, int)
-        assert promise_of(one) == (Point, Any)
-        assert promise_of(unknown) == promise_of(len) == (Any, Any)
+        assert promise_of(stream) == (Any, Point, None)
+        assert promise_of(astream) == (Any, int, None)
+        assert promise_of(one) == (Point, Any, None)
+
+        @dataclasses.dataclass
+        class Local:
+            x: int
+
+        def local(_: Nowhere) -> Local:  # type: ignore[name-defined]  # noqa: F821
+            return Local(1)
+
+        assert promise_of(local).result is Local
+        assert promise_of(len)[:2] == promise_of(unknown)[:2] == (Any, Any)
+        assert "Nowhere" in str(promise_of(unknown).problem)
 
 
 def test_a_replayed_tool_gives_such_values() -> None:
