@@ -144,7 +144,7 @@ class StoreAliases:
             "kind = :event_type": event_type,
             "ts_ms >= :start": start_time_ms,
             "ts_ms <= :end": end_time_ms,
-            "payload LIKE :text ESCAPE '\\'": None if search_text is None else _like(search_text),
+            "(payload LIKE :text ESCAPE '\\' OR payload LIKE :escaped ESCAPE '\\')": search_text,
         }
         conditions = [condition for condition, value in wanted.items() if value is not None] or ["1"]
         _, rows = self.query(
@@ -156,6 +156,7 @@ class StoreAliases:
                 "start": start_time_ms,
                 "end": end_time_ms,
                 "text": _like(search_text or ""),
+                "escaped": _like(search_text or "", is_ascii=True),
                 "limit": limit,
             },
         )
@@ -191,9 +192,9 @@ class StoreAliases:
         self.settings[RETENTION_DAYS] = f"{parse_retention_days(days):g}"
 
 
-def _like(text: str) -> str:
-    """Give the LIKE pattern for *text* as it stands inside a JSON string."""
-    inside = json.dumps(text, ensure_ascii=False)[1:-1]
+def _like(text: str, *, is_ascii: bool = False) -> str:
+    """Give the LIKE pattern for *text* as it stands inside a JSON string, *is_ascii* as ``\\uXXXX``."""
+    inside = json.dumps(text, ensure_ascii=is_ascii)[1:-1]
     for special in ("\\", "%", "_"):
         inside = inside.replace(special, "\\" + special)
     return f"%{inside}%"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import subprocess
 import sys
 from pathlib import Path
 
@@ -36,12 +37,18 @@ def long(clean_environment: Path) -> Path:
 
 def on_terminal(*args: str, **environment: str) -> tuple[int, str]:
     """Run a command on a terminal of 24 lines of 80; give its exit code and all that was printed."""
-    child, terminal = pty.fork()
-    if child == 0:  # pragma: no cover  (another process)
-        given = {"LINES": "24", "COLUMNS": "80", "TERM": "xterm", "PYTHONPATH": str(_ROOT), **environment}
-        os.environ.pop("NO_COLOR", None)
-        os.environ.update(given)
-        os.execv(sys.executable, [sys.executable, "-m", "agenttrace", *args])
+    terminal, inside = pty.openpty()
+    kept = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+    given = {"LINES": "24", "COLUMNS": "80", "TERM": "xterm", "PYTHONPATH": str(_ROOT), **environment}
+    child = subprocess.Popen(
+        [sys.executable, "-m", "agenttrace", *args],
+        stdin=inside,
+        stdout=inside,
+        stderr=inside,
+        env={**kept, **given},
+        start_new_session=True,
+    )
+    os.close(inside)
     text = b""
     try:
         while True:
@@ -51,9 +58,9 @@ def on_terminal(*args: str, **environment: str) -> tuple[int, str]:
     except OSError:
         pass  # the terminal's end on Linux
     finally:
-        _, status = os.waitpid(child, 0)
+        code = child.wait(60)
         os.close(terminal)
-    return os.waitstatus_to_exitcode(status), text.decode()
+    return code, text.decode()
 
 
 @pytest.mark.slow

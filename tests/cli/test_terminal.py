@@ -173,6 +173,22 @@ class TestImport:
         }
 
     @pytest.mark.slow
+    def test_of_a_question_loads_no_other(self, database: Path) -> None:
+        """``ps`` and ``list`` do without what diagnoses, compares, redacts, migrates or renders Markdown."""
+        for command in ("ps", "list"):
+            loaded = self.run_and_list_modules(command)
+            assert not loaded & {
+                "agenttrace.encode.redact",
+                "agenttrace.query.compare",
+                "agenttrace.query.diagnose",
+                "agenttrace.query.diff",
+                "agenttrace.query.find",
+                "agenttrace.query.render_markdown",
+                "agenttrace.write.drain",
+                "playhouse.migrations",
+            }
+
+    @pytest.mark.slow
     def test_of_json_loads_no_rich(self, database: Path) -> None:
         """What prints JSON does without the terminal library."""
         assert "rich.console" not in self.run_and_list_modules("list", "--json")

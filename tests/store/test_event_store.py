@@ -453,6 +453,14 @@ class TestAliases:
         store.end_session("nobody")
         assert store.get_sessions() == []
 
+    def test_find_text_that_was_stored_escaped(self, store: TraceStore) -> None:
+        """S1.11: non-ASCII is found as it is, and as the JSON of somebody else has it."""
+        for payload in ('{"text":"caf\\u00e9"}', '{"text":"café"}', '{"text":"cafe"}'):
+            store.record_many(
+                [{"kind": "note", "conversation_id": "c", "agent_id": "a", "payload_json": payload}]
+            )
+        assert len(store.get_traces(search_text="café")) == 2
+
     def test_find_traces(self, store: TraceStore) -> None:
         """By session, type, time with both ends, and text as it is written, signs included."""
         texts = ["100% sure", "100 x sure", 'say "hi"', "größe", "a_b", "axb", "back\\slash"]
