@@ -78,7 +78,7 @@ def find_last_ok(reader: Reader, conversation: ConversationRow) -> Selection | N
                 which = "the last ok" if side == "<" else "the first ok"
                 return Selection(str(found), f"{which} {of} {where}")
         if rows:
-            return Selection(str(rows[0][0]), f"an ok {of} {where}, in which errors were swallowed too")
+            return Selection(str(rows[0][0]), f"an ok {of} {where}; it swallowed errors too")
     return None
 
 

@@ -10,7 +10,6 @@ are no difference. Cost: two trees, and ``align``.
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_left
 from collections import defaultdict, deque
 from collections.abc import Collection, Hashable, Iterator, Sequence
@@ -19,7 +18,7 @@ from dataclasses import dataclass
 from agenttrace.query.align import fill_gaps, match
 from agenttrace.query.pairing import pair_agents
 from agenttrace.query.reading import Reader
-from agenttrace.query.steps import Payloads, Step, TakenStep, read_steps
+from agenttrace.query.steps import Payloads, Step, TakenStep, read_steps, steady
 from agenttrace.query.tree import Tree
 
 __all__ = ["Difference", "RunDiff", "Totals", "build_diff"]
@@ -27,7 +26,6 @@ __all__ = ["Difference", "RunDiff", "Totals", "build_diff"]
 _SHOWN_AT_END = frozenset({"outcome", "result", "attempts", "answer", "caught"})
 _MINOR = frozenset({"answer", "input"})
 _WHOLE = frozenset({"only in A", "only in B", "instead"})
-_ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,16}\b")
 _LOOKED_BACK = 100
 
 
@@ -219,11 +217,11 @@ class _Comparer:
             kinds.append("name")
         if a.asked and not self._is_same(a.given, b.given, a.asked):
             kinds.append("input" if family == "agent" and a.owner is None else "arguments")
-        if _outcome(a) != _outcome(b) and _steady(_outcome(a)) != _steady(_outcome(b)):
+        if _outcome(a) != _outcome(b) and steady(_outcome(a)) != steady(_outcome(b)):
             kinds.append("outcome")
         elif not self._is_same(a.back, b.back, "output"):
             kinds.append("answer" if self._are_words(a, b) else "result")
-        if a.caught != b.caught and _steady(a.caught) != _steady(b.caught):
+        if a.caught != b.caught and steady(a.caught) != steady(b.caught):
             kinds.append("caught")
         if a.node.attempts != b.node.attempts:
             kinds.append("attempts")
@@ -233,7 +231,7 @@ class _Comparer:
         if a == b:
             return True
         first, second = self._payloads.part(a, part), self._payloads.part(b, part)
-        if first != second and _steady(first) != _steady(second):
+        if first != second and steady(first) != steady(second):
             return False
         return self._payloads.lost(a) == self._payloads.lost(b)
 
@@ -297,11 +295,6 @@ def _loose_key(step: TakenStep) -> tuple[str, str]:
 
 def _outcome(step: TakenStep) -> str:
     return "open" if step.is_open else f"{step.node.status} {step.error}"
-
-
-def _steady(text: str) -> str:
-    """Leave out what no two runs share: where an object lies in memory."""
-    return _ADDRESS.sub("0x", text) if "0x" in text else text
 
 
 def _match_moved(

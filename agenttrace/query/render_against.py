@@ -14,6 +14,7 @@ from agenttrace.query.against import Divergence
 from agenttrace.query.contrast import contrast
 from agenttrace.query.diff import Difference
 from agenttrace.query.lines import UNICODE, Glyphs, Line, Span, fit_line
+from agenttrace.query.render_diff import contrast_errors
 from agenttrace.query.runs import parse_json
 from agenttrace.query.steps import Step
 from agenttrace.query.text import cell_width, fit, pluralize, preview, preview_arguments, sanitize
@@ -112,8 +113,11 @@ def _sides(first: Difference, a: Step, b: Step, glyphs: Glyphs, room: int) -> tu
     back = [parse_json(a.result), parse_json(b.result)]
     if first.kind in ("result", "answer"):
         back = list(contrast(back[0], back[1], glyphs.ellipsis))
-    there, here = (_came_back(step, value, room, glyphs) for step, value in zip((a, b), back, strict=True))
-    return there, here
+    errors = contrast_errors(first, glyphs)
+    return (
+        _came_back(a, back[0], errors[0], room, glyphs),
+        _came_back(b, back[1], errors[1], room, glyphs),
+    )
 
 
 def _given(value: object, room: int, glyphs: Glyphs) -> str:
@@ -132,8 +136,8 @@ def _title(step: Step, room: int, glyphs: Glyphs) -> str:
     return f"{name}({given})"
 
 
-def _came_back(step: Step, value: object, room: int, glyphs: Glyphs) -> str:
+def _came_back(step: Step, value: object, error: str, room: int, glyphs: Glyphs) -> str:
     mark = glyphs.marks.get(step.status, step.status)
-    if step.error:
-        return f"{mark} {sanitize(step.error.partition(chr(10))[0])}"
+    if error:
+        return f"{mark} {sanitize(error)}"
     return mark if value is None else f"{mark} {preview(value, room, glyphs.ellipsis)}"

@@ -27,7 +27,7 @@ from agenttrace.query.text import (
     sanitize,
 )
 
-__all__ = ["render_diff"]
+__all__ = ["contrast_errors", "render_diff"]
 
 _MINOR_LEADS = {
     "answer": "only the words of answers differ; the first ones: ",
@@ -123,6 +123,7 @@ def _name(difference: Difference, glyphs: Glyphs) -> tuple[Span, ...]:
 
 def _render_sides(difference: Difference, width: int, glyphs: Glyphs) -> Iterator[Line]:
     given, back = _read_sides(difference, glyphs)
+    errors = contrast_errors(difference, glyphs)
     for at, (side, step) in enumerate((("A", difference.a), ("B", difference.b))):
         if step is None:
             yield (Span(f"  {side} ", "agent"), Span("does nothing of the kind", "dim"))
@@ -135,7 +136,7 @@ def _render_sides(difference: Difference, width: int, glyphs: Glyphs) -> Iterato
             text = f"caught {step.caught}" if step.caught else "caught nothing"
             yield (indent, Span(fit(sanitize(text.replace("\n", ", ")), room, glyphs.ellipsis), "value"))
         else:
-            yield (indent, *_outcome(step, back[at], room, glyphs))
+            yield (indent, *_outcome(step, back[at], errors[at], room, glyphs))
 
 
 def _read_sides(difference: Difference, glyphs: Glyphs) -> tuple[list[Any], list[Any]]:
@@ -161,18 +162,29 @@ def _title(step: Step, given: Any, room: int, glyphs: Glyphs) -> str:
     return fit(name, room, glyphs.ellipsis)
 
 
-def _outcome(step: Step, back: Any, room: int, glyphs: Glyphs) -> tuple[Span, ...]:
+def contrast_errors(difference: Difference, glyphs: Glyphs) -> tuple[str, str]:
+    """Give what both sides failed with, each on one line, without how both texts begin."""
+    said = ["" if step is None else step.error.partition("\n")[0] for step in (difference.a, difference.b)]
+    if said[0] and said[1] and said[0] != said[1]:
+        kinds = [each.partition(": ")[0] for each in said]
+        if kinds[0] == kinds[1]:
+            rest = contrast(said[0][len(kinds[0]) + 2 :], said[1][len(kinds[1]) + 2 :], glyphs.ellipsis)
+            return f"{kinds[0]}: {rest[0]}", f"{kinds[1]}: {rest[1]}"
+    return said[0], said[1]
+
+
+def _outcome(step: Step, back: Any, error: str, room: int, glyphs: Glyphs) -> tuple[Span, ...]:
     mark = glyphs.marks.get(step.status, step.status)
     style = "ok" if step.status == "ok" else "bad"
     tail = f" ({pluralize(step.attempts, 'attempt')})" if step.attempts > 1 else ""
     left = room - cell_width(mark) - 1 - len(tail)
-    if step.error:
-        text = fit(sanitize(step.error.partition("\n")[0]), left, glyphs.ellipsis)
+    if error:
+        text = fit(sanitize(error), left, glyphs.ellipsis)
     elif back is not None:
         text = preview(back, left, glyphs.ellipsis)
     else:
         text = ""
-    return Span(mark, style), Span(f" {text}{tail}", "bad" if step.error else "value")
+    return Span(mark, style), Span(f" {text}{tail}", "bad" if error else "value")
 
 
 def _render_short(difference: Difference, width: int, glyphs: Glyphs) -> Line:

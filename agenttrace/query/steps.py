@@ -19,7 +19,7 @@ from agenttrace.events import MARK
 from agenttrace.query.reading import Reader
 from agenttrace.query.tree import NodeFailure, Tree, TreeNode, parse_payload
 
-__all__ = ["Payloads", "Step", "TakenStep", "find_owner", "find_owners", "name_paths", "read_steps"]
+__all__ = ["Payloads", "Step", "TakenStep", "find_owner", "find_owners", "name_paths", "read_steps", "steady"]
 
 _FAMILIES = ("call", "turn", "agent")
 _ENDS = """
@@ -27,6 +27,8 @@ SELECT id, payload FROM trajectory_events
 WHERE conversation_id = ? AND kind IN ('tool_result', 'model_turn', 'agent_end')
 """
 _CUT = f'"{MARK}":"cut"'
+_ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,16}\b")
+_TEMPORARY = re.compile(r"(/(?:tmp|var/folders/[^/\s]{1,9}/[^/\s]{1,99}/T)/)[^/\s\"'\\]+(?=[/\"'\\])")
 _SHA256 = re.compile(r'"sha256":"([0-9a-f]{64})"')
 
 
@@ -108,7 +110,7 @@ class Payloads:
             found = _SHA256.findall(payload_json)
             if found:
                 return str(found[-1])
-        return self.part(payload_json, name)
+        return steady(self.part(payload_json, name))
 
 
 class TakenStep:
@@ -249,3 +251,10 @@ _ENCODE = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode
 
 def _canonical(value: Any) -> str:
     return "" if value is None else _ENCODE(value)
+
+
+def steady(text: str) -> str:
+    """Leave out what no two runs share: where an object lies in memory, how a temporary folder is called."""
+    if "0x" in text:
+        text = _ADDRESS.sub("0x", text)
+    return _TEMPORARY.sub(r"\1", text) if "/tmp/" in text or "/T/" in text else text

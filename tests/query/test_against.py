@@ -77,7 +77,7 @@ class TestChoice:
         tell(sink, "two", 1, bad="failed")
         assert viewer.last_ok("two") == (
             "one",
-            "an ok run of lead before it, in which errors were swallowed too",
+            "an ok run of lead before it; it swallowed errors too",
         )
 
     def test_of_an_agent_that_never_was_ok(self, weekly: TraceViewer) -> None:

@@ -237,6 +237,23 @@ class TestFailures:
         assert kinds(diff) == ["caught"]
         assert "caught KeyError: gone" in render_plain(render_diff(diff, 80, ASCII))
         assert told(tell("object at 0x7f00aa11"), tell("object at 0x7f99bb22")).is_same
+        assert told(tell("no '/tmp/a1b2c3d4/x.py'"), tell("no '/tmp/zz_9/x.py'")).is_same
+        assert not told(tell("no '/tmp/a1b2c3d4/x.py'"), tell("no '/tmp/zz_9/y.py'")).is_same
+        assert not told(tell("no /srv/a/x.py"), tell("no /srv/b/x.py")).is_same
+
+    def test_of_one_type_with_other_words(self, told: Callable[[Tell, Tell], RunDiff]) -> None:
+        """Of two long messages the part that differs is shown."""
+
+        def tell(end: str) -> Tell:
+            def run(story: Story) -> None:
+                lead = story.start("lead")
+                story.call(lead, "look", error=("ValueError", "the same words " * 20 + end))
+                story.end(lead)
+
+            return run
+
+        text = render_plain(render_diff(told(tell("one"), tell("two")), 80, ASCII))
+        assert "FAILED ValueError: ... same words one" in text and "words two" in text
 
 
 class TestAgentsThatAreMissing:
