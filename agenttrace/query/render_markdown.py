@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from agenttrace.query.describe import describe_event, describe_tokens
 from agenttrace.query.folding import LINES_LIMIT, Fold, Folding
-from agenttrace.query.lines import UNICODE, mark_span
+from agenttrace.query.lines import UNICODE, Glyphs, mark_span
 from agenttrace.query.render_fold import describe_fold
 from agenttrace.query.text import (
     preview,
@@ -58,7 +58,12 @@ def code_span(text: str, *, is_cell: bool = False) -> str:
 
 
 def markdown_tree(
-    tree: Tree, *, full: bool = False, depth: int | None = None, limit: int = LINES_LIMIT
+    tree: Tree,
+    *,
+    full: bool = False,
+    depth: int | None = None,
+    limit: int = LINES_LIMIT,
+    glyphs: Glyphs = UNICODE,
 ) -> Iterator[str]:
     """
     Render a tree as a nested list.
@@ -68,6 +73,7 @@ def markdown_tree(
         full: Show every sibling and every kind of event.
         depth: How many levels are shown; None for all.
         limit: Operations that are shown before siblings are folded.
+        glyphs: ``lines.UNICODE`` or ``lines.ASCII``, for the marks.
     """
     if not tree.nodes:
         yield _EMPTY
@@ -79,14 +85,14 @@ def markdown_tree(
         indent = "  " * min(level, _DEEPEST)
         deep = f"(level {level}) " if level > _DEEPEST else ""
         if isinstance(entry, Fold):
-            text = describe_fold(tree, folding, entry, UNICODE).text
+            text = describe_fold(tree, folding, entry, glyphs).text
             yield f"{indent}- {deep}{code_span(text)}"
             continue
         node = tree.nodes[entry]
-        yield f"{indent}- {deep}{_describe_node(node)}"
+        yield f"{indent}- {deep}{_describe_node(node, glyphs)}"
         for failure in node.failures:
             message = failure.message.strip().partition("\n")[0][: 4 * _WIDTH]
-            parts = [f"✘ {code_span(failure.error_type)}", code_span(message)]
+            parts = [f"{glyphs.marks['error']} {code_span(failure.error_type)}", code_span(message)]
             if failure.fate:
                 parts.append(failure.fate)
             if failure.handled_at:
@@ -95,11 +101,11 @@ def markdown_tree(
         waiting.extend((level + 1, below) for below in reversed(folding.below(entry)))
 
 
-def _describe_node(node: TreeNode) -> str:
+def _describe_node(node: TreeNode, glyphs: Glyphs) -> str:
     payload = parse_payload(node.payload_json)
     parts = []
     if node.family == "call":
-        arguments = preview_arguments(payload.get("arguments"), _WIDTH)
+        arguments = preview_arguments(payload.get("arguments"), _WIDTH, glyphs.ellipsis)
         parts.append(code_span(f"{node.name}({arguments})"))
     elif node.family == "turn":
         number = "" if node.turn is None else f" {node.turn}"
@@ -107,13 +113,13 @@ def _describe_node(node: TreeNode) -> str:
     elif node.family == "agent":
         parts.append(f"**agent** {code_span(node.name)}")
         if payload.get("input") is not None:
-            parts.append(code_span(preview(payload["input"], _WIDTH)))
+            parts.append(code_span(preview(payload["input"], _WIDTH, glyphs.ellipsis)))
     else:
         parts.append(f"event {code_span(node.name)}")
         if payload:
-            parts.append(code_span(preview_arguments(payload, _WIDTH)))
+            parts.append(code_span(preview_arguments(payload, _WIDTH, glyphs.ellipsis)))
     if node.status:
-        parts.append(_plain(mark_span(node.status).text))
+        parts.append(_plain(mark_span(node.status, glyphs).text))
     if node.duration_ms is not None and node.family != "event":
         parts.append(render_duration(node.duration_ms))
     told = []
@@ -122,10 +128,12 @@ def _describe_node(node: TreeNode) -> str:
     if node.attempts > 1:
         told.append(f"{node.attempts} attempts, {node.failed_attempts} failed")
     told += node.notes
-    return " · ".join([" ".join(parts), *(_plain(text) for text in told if text)])
+    return glyphs.dot.join([" ".join(parts), *(_plain(text) for text in told if text)])
 
 
-def markdown_timeline(events: Iterable[Event], fates: Mapping[str, str] | None = None) -> Iterator[str]:
+def markdown_timeline(
+    events: Iterable[Event], fates: Mapping[str, str] | None = None, glyphs: Glyphs = UNICODE
+) -> Iterator[str]:
     """Render events as a table, in the order given; *fates* is what became of failures, by ``error_id``."""
     is_empty = True
     for event in events:
@@ -134,13 +142,13 @@ def markdown_timeline(events: Iterable[Event], fates: Mapping[str, str] | None =
             yield "|---:|---|---|---|---|---:|---|"
             is_empty = False
         fate = (fates or {}).get(event.error_id or "") if event.kind == "error" else None
-        what = code_span(describe_event(event, _WIDTH), is_cell=True)
+        what = code_span(describe_event(event, _WIDTH, glyphs), is_cell=True)
         cells = [
             str(event.id),
             render_clock(event.ts_ms),
             code_span(event.agent_name or event.agent_id, is_cell=True),
             code_span(event.kind, is_cell=True),
-            "" if event.status is None else _plain(mark_span(event.status).text),
+            "" if event.status is None else _plain(mark_span(event.status, glyphs).text),
             "" if event.duration_ms is None else render_duration(event.duration_ms),
             f"{what} {fate}" if fate else what,
         ]

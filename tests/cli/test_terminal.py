@@ -117,6 +117,7 @@ class TestAscii:
             done = shell(*args, env={"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})
             assert done.returncode == 0, done.stderr
             assert done.stdout.isascii()
+            assert "\\u2714" not in done.stdout  # a mark of ours has a word instead
         assert "|- " in shell("show", "c0ffee", env={"PYTHONIOENCODING": "ascii"}).stdout
 
 
