@@ -29,6 +29,7 @@ _MIN_LIMIT_BYTES = 64
 _HEADER_TEXT_CHARACTERS = 1024
 _HEADER_BYTES = 16_384
 _HEADER_DEPTH = 4
+_NUL = b"\\u0000"
 
 _BARE_MARK = orjson.dumps(build_mark("unencodable"))
 
@@ -111,9 +112,16 @@ def _column_text(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+def _escape_nul(value: Any) -> Any:
+    """Write NUL in a column as a visible escape: for SQLite's JSON functions a text ends there."""
+    if type(value) is str:
+        return value.replace("\0", "\\x00")
+    return {name: _escape_nul(item) for name, item in value.items()} if type(value) is dict else value
+
+
 def decode_body(body: bytes) -> tuple[list[Any], bytes]:
     """
-    Split a frame body into its header and its payload.
+    Split a frame body into its header and its payload; no text of the header has a NUL in it.
 
     Raises:
         ValueError: there is no header list, or no payload object behind it.
@@ -122,6 +130,8 @@ def decode_body(body: bytes) -> tuple[list[Any], bytes]:
     header = orjson.loads(line)
     if type(header) is not list or len(header) <= H_EXTRA:
         raise ValueError("frame header: not a list of columns")
+    if _NUL in line:
+        header = [_escape_nul(value) for value in header]
     if not separator or payload[:1] != b"{" or payload[-1:] != b"}":
         raise ValueError("frame payload: not a JSON object")
     return header, payload

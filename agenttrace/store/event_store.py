@@ -17,7 +17,14 @@ from typing import Any, TypeVar
 
 from agenttrace import clock
 from agenttrace.errors import StoreError
-from agenttrace.events import COLUMNS, CONTROL_CONVERSATION, EXTRA_COLUMNS, new_id
+from agenttrace.events import (
+    COLUMNS,
+    CONTROL_CONVERSATION,
+    EXTRA_COLUMNS,
+    H_AGENT_ID,
+    H_CONVERSATION_ID,
+    new_id,
+)
 from agenttrace.store import views
 from agenttrace.store.aliases import StoreAliases
 from agenttrace.store.batch import EventSink
@@ -66,6 +73,11 @@ _HEADER = (
 )
 _EXTRA = frozenset((*EXTRA_COLUMNS, "seq", "turn_in_run"))
 _KNOWN = frozenset((*COLUMNS, "payload_json", "turn_in_run", "id"))
+
+
+def _without_nul(value: Any) -> Any:
+    """Write NUL as a visible escape, as recording does: for SQLite's JSON functions a text ends there."""
+    return value.replace("\0", "\\x00") if type(value) is str else value
 
 
 class TraceStore(StoreReader, StoreUpkeep, StoreAliases):
@@ -182,9 +194,8 @@ class TraceStore(StoreReader, StoreUpkeep, StoreAliases):
         table = "SELECT id FROM trajectory_events WHERE conversation_id = ? AND agent_id = ? AND event_id = ?"
         database = self._sink.database
         with database.lock:
-            found = database.execute(
-                table + " ORDER BY seq DESC LIMIT 1", (conversation_id, agent_id, record.event_id)
-            ).fetchone()
+            keys = (record.header[H_CONVERSATION_ID], record.header[H_AGENT_ID], record.event_id)
+            found = database.execute(table + " ORDER BY seq DESC LIMIT 1", keys).fetchone()
         event = views.read_event(database, found[0]) if found else None
         if event is None:
             raise StoreError(f"{self.target.name}: the event was deleted while it was stored.")
@@ -215,7 +226,9 @@ class TraceStore(StoreReader, StoreUpkeep, StoreAliases):
     def describe(self, conversation_id: str, *, task: str | None = None, metadata: Any = None) -> None:
         """Make a conversation, or say more of one: its task and metadata. What is None stays as it was."""
         header: list[Any] = [CONTROL_CONVERSATION, clock.now_ns(), conversation_id, *([None] * 12)]
-        self._write([Record(header, prepare_payload({"task": task, "metadata": metadata}), "")])
+        self._write(
+            [Record([*map(_without_nul, header)], prepare_payload({"task": task, "metadata": metadata}), "")]
+        )
 
     def _build_record(self, fields: dict[str, Any]) -> Record:
         unknown = fields.keys() - _KNOWN
@@ -235,7 +248,7 @@ class TraceStore(StoreReader, StoreUpkeep, StoreAliases):
             value = fields.get("payload")
             payload = b"{}" if value is None else prepare_payload(value)
         event_id = fields.get("event_id") or self._next_event_id()
-        return Record([*header, extra or None], payload, event_id)
+        return Record([*map(_without_nul, header), extra or None], payload, event_id)
 
     def _next_event_id(self) -> str:
         if self._pid != os.getpid():  # a forked child counts for itself
