@@ -128,6 +128,10 @@ class LoadedRun:
             for event in events
             if event.kind in ("tool_result", "agent_end", "model_turn") and event.span_id is not None
         }
+        last = {event.id: event for event in self.ends.values()}
+        for node in tree.nodes:  # of a call that was made again by hand the last attempt ends it
+            if node.attempts > 1 and node.span_id is not None and node.end_row_id in last:
+                self.ends[node.span_id] = last[node.end_row_id]
 
     @property
     def nodes(self) -> tuple[TreeNode, ...]:

@@ -9,6 +9,7 @@ import pytest
 
 from agenttrace.errors import NotFound
 from agenttrace.query.lines import ASCII, UNICODE, render_plain
+from agenttrace.query.loaded_run import load_run
 from agenttrace.query.render_why import LINES_LIMIT_COUNT, render_why
 from agenttrace.query.viewer import TraceViewer
 from agenttrace.store import EventSink
@@ -175,3 +176,22 @@ class TestRendering:
         assert "look" in shown[2].stdout and "tool_call" in shown[2].stdout
         other = CliRunner().invoke(cli, ["diff", "last-ok", "--db", database])
         assert other.exit_code == 1 and "took mon, the last ok run of lead before it" in other.stderr
+
+
+class TestAttemptsByHand:
+    """Calls that a program made again by itself."""
+
+    def test_give_what_their_last_attempt_gave(self, sink: EventSink, viewer: TraceViewer) -> None:
+        """What is looked at, and shown as proof, is the row that ended the last attempt."""
+        story = Story("run")
+        lead = story.start("lead")
+        first, _ = story.call(lead, "fetch", error=("TimeoutError", "slow"))
+        story.call(lead, "fetch", output="here", retry_of=first, attempt=2)
+        story.end(lead)
+        story.write(sink)
+        with viewer.reader.snapshot():
+            conversation = viewer.conversation("run")
+            run = load_run(viewer.reader, conversation, "completed", lambda process_id: "running")
+        (node,) = [node for node in run.nodes if node.family == "call"]
+        assert (node.attempts, run.output(node)) == (2, "here")
+        assert viewer.event(run.end_row(node)).status == "ok"
