@@ -240,7 +240,10 @@ def _status(one: Operation) -> str:
 
 
 def _is_rebuilt(one: Operation) -> bool:
-    return one.start is not None and one.start.payload_json.endswith(',"rebuilt":true}')
+    if one.start is None or '"rebuilt"' not in one.start.payload_json:
+        return False
+    payload = one.start.payload  # one that was cut has its mark at the end
+    return isinstance(payload, dict) and payload.get("rebuilt") is True
 
 
 def _below(runs: list[RecordedRun], agent_id: str) -> list[RecordedRun]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
 import openai
+import pydantic
 import pytest
 
 from agenttrace.errors import ReplayError
@@ -204,6 +206,53 @@ def _pieces(asking: Asking, stop_after: int = 99) -> tuple[list[str], str]:
     except Exception as exc:
         return pieces, f"{type(exc).__name__}: {exc}"
     return pieces, "ended"
+
+
+class _Sum(pydantic.BaseModel):
+    total: int
+
+
+@pytest.mark.skipif(not hasattr(openai.resources.chat.Completions, "parse"), reason="not in 1.12")
+@pytest.mark.parametrize("api", APIS)
+class TestAParsedAnswer:
+    def test_is_parsed_again(self, provider: Provider, rows: Rows, api: str) -> None:
+        """An object of the program's own class, made by the SDK; a refusal by the model stays one."""
+        provider.queue(text('{"total": 4}'), refusal("no"))
+
+        def ask() -> list[Any]:
+            with openai.OpenAI(base_url=provider.openai_url, api_key="k") as client:
+                found = []
+                for _ in range(2):
+                    if api == "chat":
+                        answer = client.chat.completions.parse(
+                            model="gpt-x", messages=MESSAGES, response_format=_Sum
+                        )
+                        found.append((answer.choices[0].message.parsed, answer.choices[0].message.refusal))
+                    else:
+                        parsed = client.responses.parse(model="gpt-x", input=MESSAGES, text_format=_Sum)
+                        found.append((parsed.output_parsed, parsed.output[0].content[0].type))
+                return found
+
+        before = ask()
+        with replaying(rows):
+            assert ask() == before
+        assert before[0][0] == _Sum(total=4)
+
+    def test_is_many_at_once(self, provider: Provider, rows: Rows, api: str) -> None:
+        """Requests of one client at the same time each get an answer of their own."""
+        provider.answer(lambda request: text("same"))
+
+        async def main() -> list[Any]:
+            async with openai.AsyncOpenAI(base_url=provider.openai_url, api_key="k") as client:
+                asking = Asking(provider, api, True)
+                resource = asking.resource(client)
+                return await asyncio.gather(*(resource.create(**asking.arguments) for _ in range(20)))
+
+        before = asyncio.run(main())
+        with replaying(rows) as recording:
+            again = asyncio.run(main())
+        assert sorted(one.id for one in again) == sorted(one.id for one in before)
+        assert len(recording.asked) == len(provider.requests) == 20
 
 
 class TestAClientInAReplay:

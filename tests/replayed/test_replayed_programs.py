@@ -126,6 +126,14 @@ class TestOpenAI:
         before = _check(stage, program, api, way, replies=replies, turns=3, calls=0)
         assert (before.stdout, before.code) == ("2, and no more\n", 3)
 
+    @pytest.mark.parametrize(("api", "way"), [("chat", "sync"), ("chat", "async"), ("responses", "async")])
+    def test_long_answer_is_whole(self, stage: Stage, api: str, way: str) -> None:
+        """An answer that no row holds is given back to the last word, and so are long arguments."""
+        long = " ".join(f"word{number}" for number in range(3_000))
+        replies = [tool_calls([("conquer", {"what": long})]), text(long)]
+        before = _check(stage, CLIENTS / "openai_program.py", api, way, replies=replies, turns=2, calls=0)
+        assert before.stdout == f"{long}\n"
+
 
 class TestAnthropic:
     def test_loop_ends_as_it_ended(self, stage: Stage) -> None:
