@@ -122,13 +122,15 @@ class Folding:
             for entry in entries:
                 parents[_key(entry)] = parent
         kept: set[int] = set()
+        room = limit * _SHARE_OF_FAILURES
         for key in self._find_bad():
-            path = []
+            path: list[int] = []
             at: int | None = key
-            while at is not None and at not in kept:
+            # Not longer than the room: in a chain of 10,000 that all failed, each way up would be 10,000.
+            while at is not None and at not in kept and len(kept) + len(path) <= room:
                 path.append(at)
                 at = parents.get(at)
-            if len(kept) + len(path) <= limit * _SHARE_OF_FAILURES:
+            if len(kept) + len(path) <= room:
                 kept.update(path)
         for many in _ROUNDS:
             level: list[int | None] = [None]

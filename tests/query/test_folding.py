@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -88,6 +89,7 @@ class TestFolding:
         assert sorted(shown) == list(range(len(tree.nodes)))
         assert folded == []
 
+    @pytest.mark.slow
     def test_keeps_to_its_lines(self) -> None:
         """10,000 unequal calls below 100 agents are drawn in some hundred lines, and all are counted."""
         story = Story()
@@ -129,3 +131,24 @@ class TestFolding:
         lines = render_plain(render_tree(tree, depth=1)).splitlines()
         assert lines == ["a ● running", "└─ … 2 calls below (--all) · ✘ 1 failure: KeyError 1"]
         assert render_plain(render_tree(tree, depth=2)) == render_plain(render_tree(tree))
+
+    @pytest.mark.slow
+    def test_of_a_long_chain_of_failures_takes_no_square(self) -> None:
+        """20,000 calls within each other, all failed: each looks no further up than there is room."""
+        count = 20_000
+        events = [
+            event_of(
+                number + 1,
+                kind="tool_result",
+                tool_name="again",
+                span_id=f"s{number}",
+                parent_span_id=f"s{number - 1}" if number else None,
+                status="error",
+                error_type="RecursionError",
+            )
+            for number in range(count)
+        ]
+        tree = build_tree(events)
+        shown, folded = shown_and_folded(tree, Folding(tree))
+        assert len(shown) + len(folded) == len(tree.nodes) == count + 1
+        assert len(shown) <= 250
