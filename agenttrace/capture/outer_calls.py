@@ -22,7 +22,7 @@ from agenttrace.capture.emit import emit, encode_value, object_of
 from agenttrace.capture.failures import build_error, emit_returned_failure, record_failure, status_of
 from agenttrace.capture.marks import error_id_of, mark_of, remember
 from agenttrace.capture.scope_calls import ground_of, join_scope, leave_tool_scope
-from agenttrace.errors import contain, contained
+from agenttrace.errors import ReplayError, contain, contained
 from agenttrace.events import new_id
 
 if TYPE_CHECKING:
@@ -32,6 +32,11 @@ __all__ = ["OuterCall", "innermost_call"]
 
 _NOT_SET: Any = object()
 _NOT_KEPT = b'{"$agenttrace":"redacted","rule":"argument"}'
+_ENDINGS = {
+    "cancelled": "was cancelled",
+    "stopped_early": "paused its run, as an interrupt or a request for approval does",
+}
+"""How a call ends that gave nothing and raised nothing that was kept."""
 _WITHOUT_WORDS = "(not kept: it may repeat arguments that are redacted)"
 
 
@@ -145,7 +150,13 @@ class OuterCall:
         kept, substitute = self._kept(), PIPE.substitute
         if substitute is None or kept._call is None or tracer_of(kept._function) is not None:
             return None
-        return substitute.outer(kept._call, kept.name, kept._arguments)
+        outcome = substitute.outer(kept._call, kept.name, kept._arguments)
+        if outcome is not None and outcome.exception is None and outcome.status in _ENDINGS:
+            raise ReplayError(
+                f"the recorded call of {kept.name} {_ENDINGS[outcome.status]}, which cannot be given again: "
+                f"name the tool in run= (--run {kept.name}) to let it run."
+            )
+        return outcome
 
     def fail_inside(self, exc: BaseException) -> None:
         """Note that *exc* left the tool, and that the framework makes something of it for the model."""

@@ -33,6 +33,8 @@ class Outcome:
     """The recorded description of the failure: ``{type, module, message, frames, …}``."""
     members: Mapping[str, Any] = field(default_factory=dict)
     """What stood beside the output in the recorded ``tool_result``."""
+    status: str = "ok"
+    """Of the recorded call; one that was cancelled or stopped early has neither output nor exception."""
 
 
 @dataclass(frozen=True, slots=True)

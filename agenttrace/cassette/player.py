@@ -190,6 +190,7 @@ class Player:
                 exception=exception,
                 error=error,
                 members=recorded.members,
+                status=recorded.status,
             )
 
     def turn(
