@@ -19,6 +19,8 @@ __all__ = ["is_mended"]
 _TEXT_LIMIT = 200
 _VALUES_LIMIT = 50
 _SHORT = 4
+_WHOLE = 8
+"""Letters from which on it says something that one text has all of the other."""
 _NUMBERS = re.compile(r"\d+")
 _BETWEEN_WORDS = re.compile(r"[\W_]+")
 
@@ -69,6 +71,8 @@ def _does_the_same(
             return False  # another page, another job
     if is_next:
         return _common(wanted, given) >= limits.mend_next_likeness
+    if min(len(wanted), len(given)) >= _WHOLE and _common(wanted, given) >= limits.mend_whole_likeness:
+        return True
     return _likeness(wanted, given) >= limits.mend_likeness
 
 

@@ -44,6 +44,8 @@ class Thresholds:
     mend_next_likeness: float = 0.6
     """For the agent's next call, and those of its next turn, which was told of the failure: how much, 0 to 1,
     of the shorter arguments the longer ones have; models add words, and leave some out."""
+    mend_whole_likeness: float = 0.95
+    """For any of those calls: so much of the shorter arguments in the longer ones is the same, reworded."""
     sure_confidence: float = 0.6
     """Of what a model was told of, findings less sure than this stand behind the others."""
     error_text_chars: int = 250

@@ -83,15 +83,22 @@ class TestMended:
         calls = [("read", {"path": "figs_and_dates"}, True), *OTHERS, right]
         assert kinds_after(database, calls) == []
 
+    def test_by_a_later_call_in_other_words(self, database: Path) -> None:
+        """All of the shorter arguments stands in the longer ones."""
+        wrong, right = {"path": "all about figs in Spain, please"}, {"path": "figs in Spain"}
+        calls = [("read", wrong, True), *OTHERS, ("read", right, False)]
+        assert kinds_after(database, calls) == []
+
     @pytest.mark.parametrize(
         "calls",
         [
             [("read", {"path": "prices of figs"}, True), *OTHERS],
+            [("read", {"path": "prices of figs"}, True), *OTHERS, ("read", {"path": "trade of figs"}, False)],
             [("read", {"path": "prices of figs"}, True), ("read", {"path": "zoology"}, False)],
             [("read", {"url": "example.org/page/1"}, True), ("read", {"url": "example.org/page/2"}, False)],
             [("read", {"path": "figs and dates"}, True), ("read", {"path": "figs and dates"}, True)],
         ],
-        ids=["other tools", "other arguments", "another page", "fails again"],
+        ids=["other tools", "likewise", "other arguments", "another page", "fails again"],
     )
     def test_not(self, database: Path, calls: list[tuple[str, dict[str, Any], bool]]) -> None:
         """Another thing, another page, or another failure mends nothing."""
