@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import ast
 import importlib
+import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import CodeType, FunctionType, TracebackType
 from typing import Any
+
+from agenttrace.capture.describe import build_error
 
 __all__ = ["build_exception", "find_class"]
 
@@ -104,14 +107,14 @@ def _construct(cls: type[BaseException], text: str) -> BaseException | None:
     for arguments in _iter_arguments(cls, text):
         try:
             made = cls(*arguments)
-            if type(made) is cls and str(made) == text:
+            if type(made) is cls and _text_of(made) == text:
                 return made
         except Exception:  # its constructor wants something else
             continue
     try:
         made = cls.__new__(cls, text)
         made.args = (text,)
-        if type(made) is cls and str(made) == text:
+        if type(made) is cls and _text_of(made) == text:
             return made
     except Exception:
         return None
@@ -126,11 +129,27 @@ def _iter_arguments(cls: type[BaseException], text: str) -> Iterator[tuple[Any, 
         value = _literal(text)
         if type(value) is tuple:
             yield value
+        if type(value) is list or text.startswith("["):
+            listed = _json(text)
+            if type(listed) is list:
+                yield tuple(listed)  # arguments that are no plain values are recorded as a list
         if value is not None:
             yield (value,)
     yield (text,)
     if not text:
         yield ()
+
+
+def _text_of(exc: BaseException) -> str:
+    """Give the text that would be recorded of it."""
+    return str(build_error(exc, is_brief=True)["message"])
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _literal(text: str) -> Any:

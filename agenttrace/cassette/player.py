@@ -27,6 +27,7 @@ from agenttrace.cassette.recorded import RecordedCall, RecordedModelTurn
 from agenttrace.cassette.refusing import refuse_gap, refuse_unrecorded
 from agenttrace.cassette.siblings import Ask, Live, Siblings
 from agenttrace.cassette.stand_ins import Answer, build_stand_in
+from agenttrace.cassette.turnstile import Turnstile
 from agenttrace.cassette.values import promise_of, rebuild
 from agenttrace.encode import codec
 from agenttrace.encode.redact import Rules
@@ -78,6 +79,7 @@ class Player:
         self._siblings = Siblings(cassette.runs)
         self.to_run = frozenset(run)
         """Tools that run themselves."""
+        self._turnstile = Turnstile()
         self._lock = threading.RLock()  # calls come from every thread
         self._rules = rules or Rules.default()
         self._live = LiveRuns(self._siblings, self._redact, is_heir=is_heir)
@@ -143,6 +145,9 @@ class Player:
                 refuse=self._refuse,
                 is_stream=shape.endswith("generator"),
             )
+            answer.turnstile = self._turnstile
+            if number >= len(recorded.attempts):
+                answer.ended = recorded.ended
             if not isinstance(call, Attempt):
                 answer.attempts = [
                     (build_exception(one, note), one.get("by"), one.get("wait_ms"))

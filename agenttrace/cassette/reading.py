@@ -87,6 +87,7 @@ class _RunReader:
             elif not _is_rebuilt(one):
                 run.calls.append(self._build_call(one, inside))
         self._note_agents(agents)
+        self._number_ends()
         for run in runs:
             run.calls.sort(key=lambda call: call.row or 0)
         return runs
@@ -100,6 +101,13 @@ class _RunReader:
                 above = self._parent(above)
         for call in self._made:
             call.has_agents = call.row in holding
+
+    def _number_ends(self) -> None:
+        """Count the calls in the order in which they ended."""
+        ends = [one.end for one in self._operations if one.family == "call" and one.end is not None]
+        ended = {end.id: at for at, end in enumerate(sorted(ends, key=order_key), 1)}
+        for call in self._made:
+            call.ended = ended.get(call.end_row or 0)
 
     def _parent(self, one: Operation) -> Operation | None:
         """Give the operation around one: by its span, else the run of its agent, or of the parent agent."""

@@ -58,6 +58,8 @@ class RecordedCall:
     members: dict[str, Any] = field(default_factory=dict)
     """What else stood in its ``tool_result``."""
     duration_ms: float | None = None
+    ended: int | None = None
+    """The how-manieth of the calls it was to end, from 1."""
     has_agents: bool = False
     """An agent ran inside."""
     row: int | None = None

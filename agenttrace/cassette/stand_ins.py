@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from agenttrace.capture.attempts import open_series, stop_series
+from agenttrace.cassette.turnstile import Turnstile
 from agenttrace.errors import contained
 
 __all__ = ["Answer", "build_stand_in"]
@@ -36,6 +37,9 @@ class Answer:
     attempts: list[tuple[BaseException, str | None, float | None]] = field(default_factory=list)
     """What was tried inside the tool before, with who tried again and after how many ms."""
     before_raise: Callable[[], object] | None = None
+    ended: int | None = None
+    """The how-manieth of the recorded run it was to end."""
+    turnstile: Turnstile = field(default_factory=Turnstile)
     waits_s: float | None = None
     """It was cancelled after so long, and waits for that."""
 
@@ -83,10 +87,10 @@ def _for_function(answer: Answer) -> Callable[..., Any]:
 
 def _for_coroutine(answer: Answer) -> Callable[..., Any]:
     async def recorded(*args: Any, **kwargs: Any) -> Any:
-        if _loop() is not None:
-            await asyncio.sleep(0)  # others had their turn while the tool waited for its answer
         if answer.waits_s is not None:
             await _wait(answer.waits_s)
+        elif _loop() is not None:
+            await answer.turnstile.wait(answer.ended)  # others have their turn meanwhile
         return _end(answer)
 
     return recorded

@@ -86,6 +86,9 @@ RAISED: list[Any] = [
     lambda: _raise(OSError("words")),
     lambda: _raise(PermissionError(13, "denied")),
     lambda: _raise(TimeoutError()),
+    lambda: _raise(ValueError("x", {"k": 1}, [2])),
+    lambda: _raise(ValueError({"k": 1})),
+    lambda: _raise(ValueError("[1, 2]")),
     lambda: _raise(TimeoutError("late")),
     lambda: _raise(StopIteration(3)),
     lambda: _raise(Plain("x")),
@@ -141,7 +144,7 @@ class TestBuildException:
 
     def test_makes_what_handlers_catch(self) -> None:
         """A class that cannot be constructed is made past its constructor: its handler still catches it."""
-        made = build_exception(_described(_caught(RAISED[16])), [].append)
+        made = build_exception(_described(_caught(lambda: _raise(Demanding(code=7, reason="no")))), [].append)
         assert type(made) is Demanding and str(made) == "7: no"
 
     def test_lets_a_class_of_the_name_stand_in(self) -> None:

@@ -135,6 +135,39 @@ class TestSiblings:
             assert playing.unused() == []
         assert not EXECUTED
 
+    def test_come_back_in_the_order_of_then(self) -> None:
+        """Who acts on the first of several answers gets the same first one, in every schedule."""
+        draws = random.Random(5)
+
+        @traced_tool
+        async def wait(number: int) -> int:
+            executed("wait")
+            for _ in range(draws.randrange(40)):
+                await asyncio.sleep(0)
+            return number
+
+        async def worker(number: int) -> list[int]:
+            with agent_scope("worker", input=number):
+                return [await wait(number), await wait(number + 100)]
+
+        async def lead() -> list[Any]:
+            with agent_scope("lead"):
+                order = []
+                for done in asyncio.as_completed([worker(number) for number in range(8)]):
+                    order.append(await done)
+                tasks = [asyncio.ensure_future(wait(number)) for number in range(20, 28)]
+                done, rest = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                order.append(sorted(task.result() for task in done)[:1])
+                await asyncio.gather(*rest)
+                return order
+
+        cassette, outcome = record(lambda: asyncio.run(lead()))
+        assert outcome[:8] != sorted(outcome[:8])
+        for _ in range(5):
+            with replay(cassette):
+                assert asyncio.run(lead()) == outcome
+        assert not EXECUTED
+
     def test_are_told_apart_in_threads(self) -> None:
         """So are agents in the threads of a pool, in drawn orders."""
 
