@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from agenttrace.cassette import Cassette
 from agenttrace.errors import ReplayError
 from agenttrace.testing import memory_recorder
 from tests.cassette.recording import EXECUTED, executed, record
+from tests.reading import run_python
 
 
 @traced_tool
@@ -293,3 +296,16 @@ class TestCassette:
                 Cassette.load(path)
         with pytest.raises(ReplayError, match="No such file"):
             Cassette.load(tmp_path / "none.json")
+
+
+def test_without_a_replay_nothing_of_it_is_there() -> None:
+    """Importing, and recording a tool, brings in neither cassettes nor what asks for them."""
+    code = (
+        "import agenttrace, sys\n"
+        "@agenttrace.traced_tool\n"
+        "def tool(x): return x\n"
+        "agenttrace.configure(sys.argv[1]); tool(1); agenttrace.flush()\n"
+        "print([name for name in sys.modules if 'cassette' in name or 'substitution' in name])"
+    )
+    done = run_python(code, Path(os.environ["AGENTTRACE_DB"]), os.environ["AGENTTRACE_DB"])
+    assert done.stdout.strip() == "[]", done.stderr
