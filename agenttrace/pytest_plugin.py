@@ -170,9 +170,8 @@ def pytest_runtest_makereport(
     report = yield
     recorded = item.stash.get(_OF_ITEM, None)
     if recorded is not None and call.when == "call" and call.excinfo is not None and report.failed:
-        from agenttrace.testing.comparing import build_section  # late: see above
+        from agenttrace.testing.comparing import build_replay_section, build_section  # late: see above
 
-        section = build_section(recorded, call.excinfo.value)
-        if section is not None:
-            report.sections.append(section)
+        sections = (build_section(recorded, call.excinfo.value), build_replay_section(recorded))
+        report.sections.extend(section for section in sections if section is not None)
     return report

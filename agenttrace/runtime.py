@@ -279,6 +279,7 @@ def adopt(environment: Mapping[str, str], scope: Mapping[str, str]) -> None:
                 disconnect()
             STATE.settings = settings
             PIPE.limit_bytes = settings.limit_bytes
-        enable()
+        if environment.get("AGENTTRACE") != "0":  # else it replays only, and nobody records
+            enable()
         CURRENT.set(unpack_scope(scope))
     _go_on_replaying()

@@ -11,15 +11,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from agenttrace.errors import contained
-from agenttrace.query.text import preview, sanitize
+from agenttrace.query.text import fit, preview, sanitize
 from agenttrace.testing.assertions import EXPLAINED
 from agenttrace.testing.failing_path import Marks
 from agenttrace.testing.readings import Readings
 from agenttrace.testing.recorded import Recorded
+from agenttrace.testing.trajectory import Trajectory
 
-__all__ = ["build_section", "explain_difference", "note_difference"]
+__all__ = ["build_replay_section", "build_section", "explain_difference", "note_difference"]
 
 _WIDTH = 40
+_LINE_WIDTH = 160
+_NOTES_SHOWN = 10
 
 
 def note_difference(op: str, left: Any, right: Any, summary: str) -> None:
@@ -47,6 +50,22 @@ def build_section(trajectory: Readings, exc: BaseException) -> tuple[str, str] |
             title, marks = "trajectory", None
         text = trajectory.render_path(marks)
         return (title, text) if text else None
+    return None
+
+
+def build_replay_section(trajectory: Trajectory) -> tuple[str, str] | None:
+    """
+    Give the title and the text about what the cassettes of a failed test could not give back as it was.
+
+    Returns:
+        None where there is nothing to say.
+    """
+    with contained("testing.report"):
+        notes = [note for playing in trajectory.playings for note in playing.notes]
+        lines = [fit(sanitize(note), _LINE_WIDTH) for note in notes[:_NOTES_SHOWN]]
+        if len(notes) > _NOTES_SHOWN:
+            lines.append(f"and {len(notes) - _NOTES_SHOWN} more")
+        return ("trajectory: not given back just as recorded", "\n".join(lines)) if lines else None
     return None
 
 

@@ -20,8 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 from agenttrace import clock
 from agenttrace.capture.context import PIPE, Operation
+from agenttrace.capture.propagation import HERITAGE
 from agenttrace.capture.substitution import Outcome, RecordedTurn
 from agenttrace.cassette import Cassette, Player
+from agenttrace.cassette.heirs import Heirs
 from agenttrace.events import MARK
 from agenttrace.testing.stable import build_stable, load_stable, write_stable
 
@@ -65,6 +67,11 @@ class Playing:
     def ran(self) -> int:
         """How many calls and turns ran themselves beside what is recorded; 0 where all did."""
         return 0 if self._player is None else self._player.ran
+
+    @property
+    def notes(self) -> list[str]:
+        """What was not given back just as it was recorded, each once."""
+        return [] if self._player is None else list(self._player.notes)
 
     def unused(self) -> list[str]:
         """Name what is recorded and was not asked for."""
@@ -223,19 +230,36 @@ def play(
             raise CassetteMissing.of(path)
         player = Player(load_stable(path), "strict" if mode == "none" else "fill", run=run)
     playing = Playing(path, mode, player, recorder)
-    before = PIPE.substitute
-    if player is not None:
-        PIPE.substitute = playing
-        player.keys.lend()
     try:
-        yield playing
+        with _standing_in(playing, player):
+            yield playing
     except BaseException as exc:
-        PIPE.substitute = before
         if not playing.judge(exc, may_leave):
             raise
     else:
-        PIPE.substitute = before
         playing.judge(None, may_leave)
+
+
+@contextmanager
+def _standing_in(playing: Playing, player: Player | None) -> Iterator[None]:
+    """Let a cassette answer here, and in the processes that are started meanwhile."""
+    if player is None:
+        yield
+        return
+    before, settings, heirs = PIPE.substitute, HERITAGE.settings, Heirs(player, {})
+    HERITAGE.settings = _no_recording
+    heirs.open()
+    PIPE.substitute = playing
+    player.keys.lend()
+    try:
+        yield
     finally:
-        if player is not None:
-            player.keys.take_back()
+        player.keys.take_back()
+        PIPE.substitute = before
+        heirs.close()
+        HERITAGE.settings = settings
+
+
+def _no_recording() -> dict[str, str]:
+    """Tell other processes to record nothing: no database of the user's is touched."""
+    return {"AGENTTRACE": "0"}

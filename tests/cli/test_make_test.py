@@ -521,6 +521,44 @@ with agent_scope("lead") as lead:
         counts, text = project.test()
         assert counts == {"passed": 1}, text
 
+    @pytest.mark.parametrize("how", ["fork", "spawn"])
+    def test_of_a_program_that_starts_others(self, project: Project, how: str) -> None:
+        """They are given what was recorded of them."""
+        project.write(
+            """
+def work(number):
+    with agent_scope("sub"):
+        return fetch(f"{number}.org")
+""",
+            "work.py",
+        )
+        body = """
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+
+import work
+
+if __name__ == "__main__":
+    with agent_scope("lead") as lead:
+        with ProcessPoolExecutor(2, multiprocessing.get_context(sys.argv[1])) as pool:
+            print(sorted(pool.map(work.work, [1, 2])))
+        try:
+            fetch("slow.org")
+        except TimeoutError as exc:
+            lead.set_output(SAID)
+"""
+        project.write(body.replace("SAID", '"all is read"'))
+        project.python("program.py", how, AGENTTRACE="1")
+        project.make("--output", "test_it.py")
+        count = len(project.ran())
+        counts, text = project.test()
+        assert counts == {"failed": 1} and "swallowed_error" in text, text
+        assert "['page 1.org', 'page 2.org']" in text
+        project.write(body.replace("SAID", "str(exc)"))
+        counts, text = project.test()
+        assert counts == {"passed": 1}, text
+        assert len(project.ran()) == count == 3
+
     @pytest.mark.skipif(sys.version_info < (3, 12), reason="seen on Python 3.12 and later")
     def test_of_what_was_caught_inside_a_tool_lets_the_tool_run(self, project: Project) -> None:
         """And says from which Python on the fault can be seen."""

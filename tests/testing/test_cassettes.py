@@ -331,3 +331,73 @@ class TestOptions:
         assert not (project.path / "cassettes").exists()
         run(project, "--trajectory-record=all", "--trajectory-keep-failed", "-k", "each")
         assert len(list((project.path / "cassettes").rglob("*.json"))) == 6
+
+    def test_other_processes_run_nothing_and_record_nothing(
+        self, project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What they ask for was not recorded here, so it is refused there; no database comes to be."""
+        monkeypatch.setenv("AGENTTRACE_DB", str(project.path / "own.db"))
+        project.makepyfile(
+            work="""
+            from agenttrace import agent_scope, traced_tool
+
+            @traced_tool
+            def tool(number):
+                with open("ran.txt", "a") as file:
+                    file.write("x")
+                return number
+
+            def child(number):
+                with agent_scope("sub"):
+                    return tool(number)
+        """,
+            test_it="""
+            import multiprocessing
+            from concurrent.futures import ProcessPoolExecutor
+
+            import pytest
+            import work
+            from agenttrace import agent_scope
+            from agenttrace.errors import ReplayError
+
+            @pytest.mark.parametrize("how", ["fork", "spawn"])
+            @pytest.mark.trajectory(cassette=True)
+            def test_pool(how):
+                with agent_scope("lead"), ProcessPoolExecutor(1, multiprocessing.get_context(how)) as pool:
+                    work.tool(1)
+                    error = pool.submit(work.child, 2).exception()
+                print("error", type(error).__name__)
+        """,
+        )
+        for mode, error, count in (("once", "NoneType", 4), ("none", "ReplayError", 4)):
+            result = run(project, "-rP", f"--trajectory-record={mode}")
+            result.assert_outcomes(passed=2)
+            assert result.stdout.str().count(f"error {error}") == 2
+            assert len((project.path / "ran.txt").read_text()) == count
+        assert not (project.path / "own.db").exists()
+
+    def test_a_failed_test_tells_what_was_not_as_recorded(self, project: pytest.Pytester) -> None:
+        """Such as an object that nothing says how to make again."""
+        project.makepyfile(
+            test_it="""
+            import pytest
+            from agenttrace import agent_scope, traced_tool
+
+            class Page:
+                def __init__(self, text):
+                    self.text = text
+
+            @traced_tool
+            def fetch() -> Page:
+                return Page("figs")
+
+            @pytest.mark.trajectory(cassette=True)
+            def test_one():
+                with agent_scope("lead"):
+                    assert fetch().text == "figs"
+        """
+        )
+        run(project, "--trajectory-record=once").assert_outcomes(passed=1)
+        result = run(project)
+        result.assert_outcomes(failed=1)
+        result.stdout.fnmatch_lines(["*- trajectory: not given back just as recorded -*", "fetch: *Page*"])
