@@ -19,6 +19,7 @@ from agenttrace.query.text import fit, sanitize
 __all__ = ["add_completions"]
 
 _SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@/+,=~-]{0,127}")
+_SELECTOR = re.compile(r"\[?SEL\b")
 _HELP_CELLS = 60
 _FILES = ("FILE", "PATH")
 _FOLDERS = ("FOLDER", "[FOLDER]")
@@ -46,7 +47,7 @@ def _find(command: click.Command, param: click.Parameter) -> Complete | None:
     """Tell what a parameter means by how it is written in the command's help."""
     if isinstance(param.type, click.Choice | click.Path | click.File):
         return None
-    if param.metavar in ("SEL", "[SEL]") or (command.name == "diff" and param.name in ("a", "b")):
+    if _SELECTOR.match(param.metavar or "") or (command.name == "diff" and param.name in ("a", "b")):
         return _complete_selector
     if param.metavar in _FOLDERS:
         return _complete_folder

@@ -5,7 +5,7 @@ Invariant: more text is never fewer tokens, and no text is estimated at more tha
 which is what a tokenizer that works on bytes takes at most. Tokenizers differ and none is at hand, so
 this counts as one with a small vocabulary would: three letters of a word are a token, and so are two
 digits, every other sign, and every byte beyond ASCII. Prose, code, JSON and ids come out above
-what models bill; only letters that form no word of any language may come out below.
+what models bill; words that a tokenizer has never seen may come out below.
 Cost: one pass of a regular expression.
 """
 

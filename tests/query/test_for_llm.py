@@ -82,7 +82,7 @@ class TestFaultyRuns:
     def test_first_cause(self, faulty: tuple[Path, list[Case]]) -> None:
         """At 500, 1,000 and 4,000 tokens each holds diagnose's first cause: its span, its line, its rows."""
         database, cases = faulty
-        tokenizer = BytePairs(_read_docs(), 2_000)
+        tokenizer = BytePairs(_read_docs() + _read_code(), 4_000)
         held: Counter[str] = Counter()
         with TraceStore(database) as store:
             viewer = TraceViewer(store)
@@ -299,6 +299,12 @@ class TestHostile:
         assert "| " not in quoted and "\n" not in quoted
         if quoted != name:
             assert isinstance(json.loads(quoted), str)
+
+
+def _read_code() -> str:
+    """Read what the runs are made of, whose words the documents do not have."""
+    pages = sorted((_ROOT / "tests" / "diagnosis").glob("*.py"))
+    return "".join(page.read_text(encoding="utf-8") for page in pages)
 
 
 def _read_docs() -> str:
