@@ -7,7 +7,8 @@ gives its conversations fixed ids; the program sees the ids that it gave.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from agenttrace.capture.context import PIPE, Pipe
@@ -22,6 +23,28 @@ _CONTROL = b'["' + CONTROL_CONVERSATION.encode() + b'"'
 _CONVERSATIONS_LIMIT = 100_000
 
 
+_open: list[OwnRecord] = []
+
+
+class _ReplayPipe(Pipe):
+    """
+    The pipe during a replay.
+
+    What the program sets meanwhile (``configure``, ``enable``) goes into the slot beneath, and what
+    is published passes the replay first.
+    """
+
+    __slots__ = ()
+
+    @property
+    def publish(self) -> Callable[[bytes], Any]:
+        return _open[-1].publisher(Pipe.__dict__["publish"].__get__(self, Pipe))
+
+    @publish.setter
+    def publish(self, value: Callable[[bytes], Any]) -> None:
+        Pipe.__dict__["publish"].__set__(self, value)
+
+
 class OwnRecord:
     """
     Takes what is published during a replay.
@@ -34,9 +57,9 @@ class OwnRecord:
         self._new_ids = dict(names)
         self._names = {codec.dumps(old): codec.dumps(new) for old, new in self._new_ids.items()}
         self._metadata: dict[str, Any] = {}
-        self._publish: Any = None
-        self._prepare: Any = None
-        self._mine: Any = None
+        self._before: tuple[Callable[[bytes], Any], Callable[[], None]] | None = None
+        self._beneath: Callable[[bytes], Any] | None = None
+        self._mine: Callable[[bytes], Any] = _forget
         self._is_recorded = False
         self.conversations: dict[str, str | None] = {}
         """Each conversation of the replayed run, with the recorded one that it is; the first one first."""
@@ -46,20 +69,28 @@ class OwnRecord:
         self._is_recorded = is_on
         if type(PIPE) is not Pipe:
             return  # a recorder in memory holds it: the recorded conversation is not there
-        if is_on:
-            PIPE.prepare()  # else the first event would put the recorder where we stand
-        self._publish, self._prepare = PIPE.publish, PIPE.prepare
-        self._mine = self._forward if is_on else _forget
-        PIPE.publish = self._mine
         if not is_on:
-            PIPE.prepare = _nothing
+            self._before = (PIPE.publish, PIPE.prepare)
+            PIPE.publish, PIPE.prepare = _forget, _nothing
+        _open.append(self)
+        PIPE.__class__ = _ReplayPipe
 
     def close(self) -> None:
         """Leave the pipe; what somebody else has put there meanwhile stays."""
-        if self._mine is not None and PIPE.publish == self._mine:
-            PIPE.publish = self._publish
-        if not self._is_recorded and PIPE.prepare is _nothing:
-            PIPE.prepare = self._prepare
+        if self not in _open:
+            return
+        _open.remove(self)
+        PIPE.__class__ = Pipe
+        if self._before is not None:
+            publish, prepare = self._before
+            PIPE.publish = publish if PIPE.publish is _forget else PIPE.publish
+            PIPE.prepare = prepare if PIPE.prepare is _nothing else PIPE.prepare
+
+    def publisher(self, beneath: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+        """Give what hands frames on to *beneath*: another object for each, as capture compares them."""
+        if self._beneath is not beneath:
+            self._beneath, self._mine = beneath, functools.partial(self._forward, beneath)
+        return self._mine
 
     def note(self, conversation_id: str, recorded_id: str | None) -> None:
         """Learn of a conversation that goes on; the first time, say which one it replays."""
@@ -72,7 +103,7 @@ class OwnRecord:
                 given = self._metadata.pop(conversation_id, None)
                 emit_conversation(conversation_id, None, _with_origin(given, recorded_id))
 
-    def _forward(self, body: bytes) -> Any:
+    def _forward(self, beneath: Callable[[bytes], Any], body: bytes) -> Any:
         """Hand a frame on; one of a conversation that is replayed goes into a new one."""
         with contained("cassette.publish"):
             header, separator, payload = body.partition(b"\n")
@@ -82,7 +113,7 @@ class OwnRecord:
                 if name in header:
                     header = header.replace(name, other)
             body = header + separator + payload
-        return self._publish(body)
+        return beneath(body)
 
     def _look_at(self, header: bytes, payload: bytes) -> bytes:
         """Keep what the program says of a conversation, so that ``replay_of`` stands beside it."""

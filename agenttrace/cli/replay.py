@@ -217,6 +217,11 @@ def _report(rerun: Rerun, playing: Playing) -> int:
         for own, recorded in playing.conversations.items():
             if recorded is None:
                 continue
+            if store.conversation(own) is None:
+                note(f"the replay of {recorded} was recorded elsewhere, and is not compared.")
+                _list(unused)
+                is_same = is_same and not unused
+                continue
             verdict = compare_runs(viewer, playing.cassette, recorded, own)
             for line in verdict.lines:
                 note(line)

@@ -206,17 +206,18 @@ class TestOwnRecord:
 
     def test_keeps_out_of_the_recorded_one(self, tmp_path: Path) -> None:
         """Also where the program names its conversation; what it says of it stands beside the origin."""
+        database = tmp_path / "t.db"
 
         def program() -> str:
+            agenttrace.configure(database, max_payload_bytes=8_192)  # as a program does, also amid a replay
             with agenttrace.conversation_scope("order-17", metadata={"customer": 5}) as conversation:
                 with agent_scope("lead") as agent:
                     converse(1)
                 assert agent.conversation_id == "order-17"
                 return conversation.conversation_id
 
-        database = tmp_path / "t.db"
         record_to_file(database, program)
-        agenttrace.configure(database, enabled=True)
+        agenttrace.configure(database, enabled=True, max_payload_bytes=4_096)
         with agenttrace.TraceStore(database) as store:
             before = [event.id for event in store.events("order-17")]
             with replay("order-17", database=database) as playing:
