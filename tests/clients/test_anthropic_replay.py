@@ -144,3 +144,48 @@ class TestAReplayedRequest:
         assert asyncio.run(main(provider.anthropic_url)) == "given up"
         with replaying(rows):
             assert asyncio.run(main("http://nowhere.invalid")) == "given up"
+
+
+@pytest.mark.skipif(not hasattr(anthropic, "beta_tool"), reason="not in older ones")
+class TestTheToolRunner:
+    def test_calls_no_tool_again(self, provider: Provider, rows: Rows) -> None:
+        """The runner gets results, and the failure that it makes a text of, from the replay."""
+        provider.queue(
+            tool_calls([("count", {"item": "apples"}), ("count", {"item": "pears"})]), text("3 apples")
+        )
+        ran: list[str] = []
+
+        @anthropic.beta_tool
+        def count(item: str) -> str:
+            """Count."""
+            ran.append(item)
+            return str({"apples": 3}[item])
+
+        def run(url: str) -> Any:
+            with anthropic.Anthropic(base_url=url, api_key="k") as client:
+                runner = client.beta.messages.tool_runner(
+                    model="claude-x",
+                    max_tokens=10,
+                    tools=[count],
+                    messages=[{"role": "user", "content": "count"}],
+                )
+                return runner.until_done().content[0].text
+
+        before = run(provider.anthropic_url)
+        with replaying(rows) as recording:
+            assert run("http://nowhere.invalid") == before == "3 apples"
+        assert ran == ["apples", "pears"]
+        assert recording.asked == ["claude-x", "count", "count", "claude-x"]
+
+
+class TestAGap:
+    def test_is_filled_by_asking(self, provider: Provider, rows: Rows) -> None:
+        """Where the substitute has nothing and lets it be, the request leaves."""
+        provider.queue(text("one"), text("two"))
+        way = WAYS["create"]
+        before = way.run(provider.anthropic_url, GIVEN)
+        with replaying(rows) as recording:
+            recording.turns.append(None)  # type: ignore[arg-type]
+            assert said(way.run(provider.anthropic_url, GIVEN)) == said(before)
+            assert said(way.run(provider.anthropic_url, GIVEN)) != said(before)
+        assert len(provider.requests) == 2
