@@ -46,7 +46,8 @@ def build_exception(error: Mapping[str, Any], note: Callable[[str], object]) -> 
         cause = described.get("cause")
         if not isinstance(cause, Mapping):
             break
-        inner.__cause__ = _build_one(cause, note)
+        # Whether it was raised from it or amid it is not recorded: both show it.
+        inner.__cause__ = inner.__context__ = _build_one(cause, note)
         inner, described = inner.__cause__, cause
     return made
 

@@ -110,6 +110,8 @@ def rebuild(value: Any, annotation: Any, note: Callable[[str], object]) -> Any:
         annotation: A class or a form of ``typing``.
         note: Is told what is given as data, or as a mark, since it cannot be made again.
     """
+    if annotation is Any:
+        return _plain(value, note)
     try:
         return _rebuild(value, annotation, 0)
     except _Unfit as exc:

@@ -45,7 +45,10 @@ class _Done(NamedTuple):
         shown = f"{self.what}({self.given})" if self.given else self.what
         if len(shown) > _SHOWN_CHARACTERS:
             shown = shown[: _SHOWN_CHARACTERS - 1] + "…"
-        return f"{self.path}: {shown} {self.end}"
+        end = self.end.partition("\n")[0]
+        if len(end) > _SHOWN_CHARACTERS:
+            end = end[: _SHOWN_CHARACTERS - 1] + "…"
+        return f"{self.path}: {shown} {end}"
 
 
 def compare_runs(viewer: TraceViewer, cassette: Cassette, recorded_id: str, replayed_id: str) -> Verdict:
