@@ -234,6 +234,8 @@ def find_cassette(
 
     if SWITCH:
         runtime.flush()  # it may have been recorded just now, by this process
+    if database is None:
+        database = runtime.current_settings().database  # also what `configure` was given
     with runtime.wire_store()(database) as store:
         if not store.target.is_memory:
             with contained("cassette.recover"):  # it may be of a process that was killed

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import agenttrace
 from agenttrace import agent_scope, replay, traced_tool
 from agenttrace.cassette.likeness import alike
 from agenttrace.errors import ReplayError
@@ -143,6 +144,20 @@ class TestAlike:
         """Either way round."""
         assert alike(recorded, live) is is_alike
         assert alike(live, recorded) is is_alike
+
+
+class TestDatabase:
+    """Where a conversation is looked for."""
+
+    def test_is_the_one_that_this_process_records_to(self, tmp_path: Path) -> None:
+        """Also where the program has configured it; what was recorded just now is there."""
+        agenttrace.configure(tmp_path / "own.db")
+        with agent_scope("lead"):
+            assert size_of("four") == 4
+        EXECUTED.clear()
+        with replay("last"), agent_scope("lead"):
+            assert size_of("four") == 4
+        assert not EXECUTED
 
 
 class TestResultsThatWereNotKept:
