@@ -55,8 +55,25 @@ def build_stable(cassette: Cassette, folder: Path, rules: Rules | None = None) -
         for group in ("calls", "turns"):
             if group in run:
                 made[group] = [_fields(one, redact, base) for one in run[group]]
+        _number_ends(made.get("calls", []))
         runs.append(_rename(made, names))
     return {"version": data["version"], "status": data["status"], "runs": runs}
+
+
+def _number_ends(calls: list[dict[str, Any]]) -> None:
+    """
+    Count the ends among the calls of one run only, and leave them out where they are in calling order.
+
+    Which of two agents that work at once ends first is another thing each time, and no news.
+    """
+    ended = sorted(call["ended"] for call in calls if call.get("ended") is not None)
+    ranks = {end: at for at, end in enumerate(ended, 1)}
+    for call in calls:
+        if call.get("ended") is not None:
+            call["ended"] = ranks[call["ended"]]
+    if [call["ended"] for call in calls if call.get("ended") is not None] == sorted(ranks.values()):
+        for call in calls:
+            call.pop("ended", None)
 
 
 def write_stable(path: Path, data: dict[str, Any]) -> None:

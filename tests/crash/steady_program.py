@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import agenttrace
-import agenttrace.store.batch  # while the checkout can still be read, for who becomes somebody else
-import agenttrace.store.migrate
+import agenttrace.store.batch
 import agenttrace.write.recorder
 from agenttrace import agent_scope, traced_tool
+from agenttrace.store import open_database
 from agenttrace.wiring import STATE
 from agenttrace.write.writer import FlushResult
 from tests.crash.children import HANG_S
@@ -146,7 +146,8 @@ def _obey(agent: Any, name: str) -> None:
 
 
 def _main(database: str, name: str) -> None:
-    assert agenttrace.store.batch and agenttrace.store.migrate and agenttrace.write.recorder
+    assert agenttrace.store.batch and agenttrace.write.recorder
+    open_database(":memory:").close()  # brings in the rest, while who becomes somebody else can read it
     agenttrace.configure(database=database, flush_interval_s=0.01)
     with agent_scope(name, agent_id=name, conversation_id="talk") as agent:
         _obey(agent, name)

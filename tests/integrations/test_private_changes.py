@@ -56,6 +56,16 @@ OPTIONAL = {
     "BaseChatModel._aiter_v2_events": "looked for: only some releases have it",
     "ToolNode._execute_tool_sync": "the same is done by another method, which is followed then",
     "AttemptManager.__aenter__": "looked for: only some releases have it",
+    **{
+        f"mcp.client.{name}": "for replays alone, and releases name them otherwise"
+        for name in (
+            "stdio.stdio_client",
+            "sse.sse_client",
+            "streamable_http.streamable_http_client",
+            "streamable_http.streamablehttp_client",
+            "websocket.websocket_client",
+        )
+    },
 }
 
 
