@@ -31,7 +31,11 @@ _PROVIDER_ID = re.compile(
 """Ids that OpenAI, Anthropic and those who speak like them draw anew for each answer."""
 _ASKED = ("arguments", "input", "params")
 _GIVEN = ("output", "stream", "error", "attempts", "members", "payload", "deltas")
-_OF_THE_CLOCK = frozenset({"duration_ms", "first_chunk_ms", "priced_by", "wait_ms", "created", "created_at"})
+_OF_THE_CLOCK = frozenset(
+    {"duration_ms", "first_chunk_ms", "priced_by", "wait_ms", "created", "created_at", "caught"}
+)
+"""Members of a record that are other ones each time: ``caught`` counts what libraries raised and caught."""
+_OWN_WORDS = ("output", "stream", "deltas")
 _DEPTH_LIMIT = 200
 
 
@@ -118,7 +122,7 @@ def _fields(recorded: dict[str, Any], redact: Callable[[str, Any], Any], base: s
         if name in _ASKED:
             value = redact(name, value)
         elif name in _GIVEN:
-            value = _give(redact(name, value), base, 0)
+            value = _give(redact(name, value), base, 1 if name in _OWN_WORDS else 0)
         made[name] = value
     return made
 

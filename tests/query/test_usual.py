@@ -89,7 +89,7 @@ class TestOpen:
         assert search.times_usual is not None and search.times_usual >= 600
         fresh = by_name["new_tool"]
         assert (fresh.is_stalled, fresh.usual, fresh.times_usual) == (False, None, None)
-        assert fresh.open_for_ms >= 12_000
+        assert fresh.open_for_ms >= 11_990  # two clocks are read
 
     def test_is_stalled_by_the_thresholds_that_are_set(self, busy: TraceViewer) -> None:
         """Both the factor and the least time decide."""

@@ -13,7 +13,7 @@ import pytest
 from agenttrace import agent_scope, model_turn, traced_tool
 from agenttrace.cassette import Cassette
 from agenttrace.errors import ReplayError
-from agenttrace.testing import Trajectory, memory_recorder
+from agenttrace.testing import Trajectory, memory_recorder, stable
 from agenttrace.testing.cassette_names import name_cassette
 from agenttrace.testing.playing import CassetteMissing
 from agenttrace.testing.stable import build_stable, write_stable
@@ -401,3 +401,17 @@ class TestOptions:
         result = run(project)
         result.assert_outcomes(failed=1)
         result.stdout.fnmatch_lines(["*- trajectory: not given back just as recorded -*", "fetch: *Page*"])
+
+
+class TestAFile:
+    def test_leaves_out_only_what_the_clock_says(self) -> None:
+        """A tool's own answer is given back whole, whatever its members are called."""
+        recorded = {
+            "output": {"created": 1, "caught": ["fish"], "duration_ms": 2},
+            "members": {"caught": {"elsewhere_count": 12}, "first_chunk_ms": 3.5, "service_tier": "flex"},
+            "duration_ms": 0.4,
+        }
+        assert stable._fields(recorded, lambda name, value: value, "/project/") == {
+            "output": {"created": 1, "caught": ["fish"], "duration_ms": 2},
+            "members": {"service_tier": "flex"},
+        }
