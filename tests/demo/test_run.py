@@ -109,10 +109,10 @@ class TestDemo:
         """Two folders give two trees, that differ in more than their durations."""
         other = record(str(Path(email.__file__).parent))
         fates = [(each.agent_name, each.tool_name, each.fate, each.message) for each in other.failures()]
-        assert {fate for _, _, fate, _ in fates} == {"reported", "retried", "swallowed"}, (
-            fates,
-            [event.payload_json for event in other.events if event.agent_name == "examples"],
-        )
+        endless = other.calls("run_command")[-1]
+        # Where the machine ends the endless example before its time is up, there is nothing to swallow.
+        expected = {"reported", "retried"} | ({"swallowed"} if endless.status == "error" else set())
+        assert {fate for _, _, fate, _ in fates} == expected, (fates, endless)
         assert other.agent("lead").output.startswith("email: ")
         reads = [[call.arguments for call in one.calls("read_lines")] for one in (audited, other)]
         assert reads[0] != reads[1]
