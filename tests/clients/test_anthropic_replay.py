@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import time
 from typing import Any
 
 import anthropic
@@ -74,9 +73,11 @@ class TestAReplayedAnswer:
         before = way.run(provider.anthropic_url, GIVEN)
         count = len(provider.requests)
         with replaying(rows) as recording:
-            began_s = time.monotonic()
             again = way.run("http://nowhere.invalid", GIVEN)
-            assert time.monotonic() - began_s < 1.0
+        waits_ms = rows(
+            "SELECT json_extract(payload, '$.wait_ms') FROM trajectory_events WHERE kind = 'retry'"
+        )
+        assert sum(wait_ms or 0 for (wait_ms,) in waits_ms[len(waits_ms) // 2 :]) < 100, waits_ms
         assert said(again) == said(before)
         assert recording.asked == [GIVEN["model"]]
         assert len(provider.requests) == count
